@@ -1,0 +1,43 @@
+"""The exceptions of the project. Imports nothing, so that every layer may raise them."""
+
+
+class QuicpipeLabError(Exception):
+    """Base of all: its text is one line, fit to be shown to a person as it is."""
+
+
+class ScenarioError(QuicpipeLabError):
+    """A scenario or topology that says something wrong.
+
+    ``path`` is the field's path in the document, for example ``link[2].between[0]``.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}" if path else problem)
+        self.path = path
+        self.problem = problem
+
+
+class BackendUnavailableError(QuicpipeLabError):
+    """This machine cannot do what was asked; ``remedy`` says what to do about it."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}; {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+
+class UnsupportedBehaviorError(QuicpipeLabError):
+    """A backend was asked for a behaviour that it cannot express exactly."""
+
+
+class LocalProtocolError(QuicpipeLabError):
+    """The caller broke a rule of the protocol or of this API."""
+
+
+class RemoteProtocolError(QuicpipeLabError):
+    """The peer or the relay broke a rule; ``reference`` names it (an RFC section)."""
+
+    def __init__(self, problem: str, reference: str = "") -> None:
+        super().__init__(f"{problem} ({reference})" if reference else problem)
+        self.problem = problem
+        self.reference = reference

@@ -1,0 +1,1 @@
+"""Data: NATs, topologies, scenarios and results. Standard library only; describes, never executes."""

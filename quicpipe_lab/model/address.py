@@ -1,0 +1,13 @@
+"""The one notion of an address that every layer shares."""
+
+from typing import NamedTuple
+
+
+class TransportAddress(NamedTuple):
+    """An IP address in text form and a port (RFC 8489's word); equal to the plain tuple."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -1,0 +1,281 @@
+"""TOML to topologies and scenarios. Every complaint names file, line and field.
+
+The documents are read by a small schema: each table is taken apart by ``_Table``, which knows its
+path in the document, checks types and refuses fields that nobody asked for.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model.nat import (
+    PRESETS,
+    FilteringBehavior,
+    MappingBehavior,
+    NatBehavior,
+    PortAssignment,
+)
+from quicpipe_lab.model.scenario import (
+    Cut,
+    Outcome,
+    Restore,
+    Scenario,
+    Step,
+    Transfer,
+    WaitFor,
+)
+from quicpipe_lab.model.topology import Host, Link, Nat, Node, Relay, Topology
+
+TopologyFinder = Callable[[str], Topology]
+"""From a topology's name, as a scenario states it, to the topology."""
+
+
+def topology_from_toml(text: str, name: str, source: str) -> Topology:
+    """``source`` is the file's name for messages. Raises ScenarioError."""
+    with _located(text, source):
+        return _topology(_Table(_parse(text), ""), name)
+
+
+def scenario_from_toml(text: str, name: str, source: str, find: TopologyFinder) -> Scenario:
+    """``find`` answers the ``topology`` field. Raises ScenarioError."""
+    with _located(text, source):
+        return _scenario(_Table(_parse(text), ""), name, find)
+
+
+def load_topology(path: Path) -> Topology:
+    """Read a topology file. Raises ScenarioError, also where the file cannot be read."""
+    return topology_from_toml(_read(path), path.stem, str(path))
+
+
+def load_scenario(path: Path, find: TopologyFinder) -> Scenario:
+    """Read a scenario file. Raises ScenarioError, also where the file cannot be read."""
+    return scenario_from_toml(_read(path), path.stem, str(path), find)
+
+
+def _scenario(table: "_Table", name: str, find: TopologyFinder) -> Scenario:
+    inline = table.take("topology", (str, dict))
+    if isinstance(inline, str):
+        topology = find(inline)
+    else:
+        topology = _topology(_Table(inline, "topology"), name)
+    roles = table.table("roles")
+    scenario = Scenario(
+        name=name,
+        topology=topology,
+        dialer=roles.take("dialer", str),
+        accepter=roles.take("accepter", str),
+        relay=roles.take("relay", str),
+        expect=table.choice("expect", Outcome),
+        steps=tuple(_step(step) for step in table.tables("step")),
+        summary=table.take("summary", str, ""),
+        oob_delay_s=table.number("oob_delay_s", 0.05),
+        seed=table.take("seed", int, 1),
+        deadline_s=table.number("deadline_s", 60.0),
+        options=table.strings("options"),
+    )
+    roles.done()
+    table.done()
+    return scenario
+
+
+def _step(table: "_Table") -> Step:
+    step: Step
+    match table.take("do", str):
+        case "transfer":
+            step = Transfer(table.take("size_bytes", int), table.take("wait", bool, True))
+        case "wait":
+            step = WaitFor(
+                path=table.choice("path", Outcome, None),
+                echoed_bytes=table.take("echoed_bytes", int, None),
+                transfer=table.take("transfer", bool, False),
+                event=table.take("event", str, None),
+                within_s=table.number("within_s", 15.0),
+            )
+        case "cut":
+            step = Cut(table.pair("between"))
+        case "restore":
+            step = Restore(table.pair("between"))
+        case other:
+            raise table.wrong("do", f"{other!r} is none of transfer, wait, cut, restore")
+    table.done()
+    return step
+
+
+def _topology(table: "_Table", name: str) -> Topology:
+    nodes: list[Node] = []
+    for entry in table.tables("host", ()):
+        nodes.append(Host(entry.take("name", str)))
+        entry.done()
+    for entry in table.tables("relay", ()):
+        nodes.append(Relay(entry.take("name", str)))
+        entry.done()
+    for entry in table.tables("nat", ()):
+        nodes.append(Nat(entry.take("name", str), _behavior(entry)))
+        entry.done()
+    links = tuple(_link(entry) for entry in table.tables("link"))
+    table.take("summary", str, "")
+    table.done()
+    return Topology(name, tuple(nodes), links)
+
+
+def _link(table: "_Table") -> Link:
+    link = Link(
+        between=table.pair("between"),
+        delay_s=table.number("delay_s", 0.0),
+        loss=table.number("loss", 0.0),
+        lower_address=table.take("lower_address", str, None),
+    )
+    table.done()
+    return link
+
+
+def _behavior(table: "_Table") -> NatBehavior:
+    preset = table.take("preset", str, None)
+    if preset is None:
+        base = NatBehavior()
+    elif preset in PRESETS:
+        base = PRESETS[preset]
+    else:
+        raise table.wrong("preset", f"{preset!r} is none of {', '.join(PRESETS)}")
+    return NatBehavior(
+        mapping=table.choice("mapping", MappingBehavior, base.mapping),
+        filtering=table.choice("filtering", FilteringBehavior, base.filtering),
+        port_assignment=table.choice("port_assignment", PortAssignment, base.port_assignment),
+        mapping_lifetime_s=table.number("mapping_lifetime_s", base.mapping_lifetime_s),
+    )
+
+
+_REQUIRED: Any = object()
+
+
+class _Table:
+    """One table of the document, taken apart field by field."""
+
+    def __init__(self, values: dict[str, Any], path: str) -> None:
+        self._values = dict(values)
+        self._path = path
+
+    def wrong(self, key: str, problem: str) -> ScenarioError:
+        return ScenarioError(self._join(key), problem)
+
+    def take(self, key: str, kind: type | tuple[type, ...], default: Any = _REQUIRED) -> Any:
+        """The field's value, of the kind asked for."""
+        if key not in self._values:
+            if default is _REQUIRED:
+                raise self.wrong(key, "is missing")
+            return default
+        value = self._values.pop(key)
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        # bool is an int in Python and not in TOML.
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            wanted = " or ".join(_TOML_NAMES[one] for one in kinds)
+            raise self.wrong(key, f"must be {wanted}, not {value!r}")
+        return value
+
+    def number(self, key: str, default: float) -> float:
+        value = float(self.take(key, (int, float), default))
+        if not 0 <= value < float("inf"):
+            raise self.wrong(key, f"must be a finite number of 0 or more, not {value}")
+        return value
+
+    def choice(self, key: str, kind: Any, default: Any = _REQUIRED) -> Any:
+        value = self.take(key, str, default)
+        try:
+            return value if value is default else kind(value)
+        except ValueError:
+            names = ", ".join(kind)
+            raise self.wrong(key, f"{value!r} is none of {names}") from None
+
+    def pair(self, key: str) -> tuple[str, str]:
+        value = self.take(key, list)
+        if len(value) != 2 or not all(isinstance(one, str) for one in value):
+            raise self.wrong(key, 'must be two names, as ["core", "alice"]')
+        return value[0], value[1]
+
+    def strings(self, key: str) -> dict[str, str]:
+        value = self.take(key, dict, {})
+        if not all(isinstance(one, str) for one in value.values()):
+            raise self.wrong(key, "must be a table of strings")
+        return dict(value)
+
+    def table(self, key: str) -> "_Table":
+        return _Table(self.take(key, dict), self._join(key))
+
+    def tables(self, key: str, default: Any = _REQUIRED) -> "Iterator[_Table]":
+        for index, value in enumerate(self.take(key, list, default)):
+            path = f"{self._join(key)}[{index}]"
+            if not isinstance(value, dict):
+                raise ScenarioError(path, f"must be a table, not {value!r}")
+            yield _Table(value, path)
+
+    def done(self) -> None:
+        """Refuse what nobody took: a misspelt field must not be ignored in silence."""
+        for key in self._values:
+            raise self.wrong(key, "there is no such field")
+
+    def _join(self, key: str) -> str:
+        return f"{self._path}.{key}" if self._path else key
+
+
+_TOML_NAMES: dict[type, str] = {
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ScenarioError("", f"cannot read {path}: {reason}") from None
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError("", f"not TOML: {error}") from None
+
+
+@contextmanager
+def _located(text: str, source: str) -> Iterator[None]:
+    """Put file and line in front of what a ScenarioError says."""
+    try:
+        yield
+    except ScenarioError as error:
+        line = _line_of(text, error.path)
+        where = f"{source}:{line}" if line else source
+        problem = f"{error.path}: {error.problem}" if error.path else error.problem
+        located = ScenarioError("", f"{where}: {problem}")
+        located.path = error.path
+        raise located from None
+
+
+def _line_of(text: str, path: str) -> int | None:
+    """The line that a field path points at, as well as can be told without a parser of our own:
+    the key below its table's header, else the header."""
+    match = re.fullmatch(r"(?:(\w+)\[(\d+)\](?:\.|$))?(\w+)?.*", path)
+    if not path or match is None:
+        return None
+    table, index, key = match[1], int(match[2] or 0), match[3]
+    start, seen = 0, -1
+    lines = text.splitlines()
+    for number, line in enumerate(lines, 1):
+        header = re.match(r"\s*\[\[?\s*([\w.]+)\s*\]", line)
+        if header and start and table:
+            break
+        if header and header[1] == table:
+            seen += 1
+            start = number if seen == index else start
+        elif key and (start or not table) and re.match(rf"\s*{re.escape(key)}\s*=", line):
+            return number
+    return start or None

@@ -1,0 +1,118 @@
+"""What a run left behind, as data with a JSON form (``result.json`` and ``scenario --json``)."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from quicpipe_lab.model.scenario import Outcome
+
+FORMAT = 1
+"""The version of the JSON form; raised when an old reader would misread a new file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds from the start of the run to each moment; None where it was not reached."""
+
+    lab_up: float | None = None
+    relay_ready: float | None = None
+    connected: float | None = None
+    direct: float | None = None
+    total: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rtts:
+    """Smoothed round-trip time of each path in seconds, as the dialer's QUIC saw it."""
+
+    relayed: float | None = None
+    direct: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """UDP payload bytes of the peer connection that the dialer sent and received, by path."""
+
+    relayed: int = 0
+    direct: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NatDeclared:
+    """The NAT nearest to a peer, in RFC 4787's short words; None where there is none."""
+
+    mapping: str | None = None
+    filtering: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Which clock ``t_s`` counts on, and the Unix time at which it stood at 0."""
+
+    kind: str
+    epoch_unix_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureStats:
+    """What the capture took and what it missed."""
+
+    packets: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One run of a scenario on one backend.
+
+    ``failure`` is None, or one line that says why the outcome is ``failed``.
+    ``longest_gap_s`` is the longest time without a new echoed byte while a transfer was running.
+    """
+
+    scenario: str
+    backend: str
+    outcome: Outcome
+    expected: Outcome
+    ok: bool
+    times_s: Times = field(default_factory=Times)
+    rtt_s: Rtts = field(default_factory=Rtts)
+    bytes: Bytes = field(default_factory=Bytes)
+    nat: dict[str, NatDeclared] = field(default_factory=dict)
+    run_dir: str | None = None
+    longest_gap_s: float | None = None
+    transferred_bytes: int = 0
+    failure: str | None = None
+    clock: Clock | None = None
+    capture: CaptureStats | None = None
+    format: int = FORMAT
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary that ``json.dumps`` takes as it is."""
+        return dataclasses.asdict(self)
+
+    def dumps(self) -> str:
+        """One line of JSON."""
+        return json.dumps(self.to_json(), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "RunResult":
+        """The inverse of to_json. Raises ValueError on another version or a missing field."""
+        if data.get("format") != FORMAT:
+            raise ValueError(f"a result of format {data.get('format')!r}, not {FORMAT}")
+        try:
+            return cls(
+                **{
+                    **data,
+                    "outcome": Outcome(data["outcome"]),
+                    "expected": Outcome(data["expected"]),
+                    "times_s": Times(**data["times_s"]),
+                    "rtt_s": Rtts(**data["rtt_s"]),
+                    "bytes": Bytes(**data["bytes"]),
+                    "nat": {role: NatDeclared(**seen) for role, seen in data["nat"].items()},
+                    "clock": data["clock"] and Clock(**data["clock"]),
+                    "capture": data["capture"] and CaptureStats(**data["capture"]),
+                }
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a result: {error}") from None

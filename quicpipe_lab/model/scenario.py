@@ -1,0 +1,141 @@
+"""A scenario: a topology, who plays which role, what is done and what should come of it.
+
+It describes and never executes; a backend walks ``steps`` in order.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model.topology import CORE, Host, Nat, Topology
+
+
+class Outcome(StrEnum):
+    """How a scenario can end: by which path data flowed at its end."""
+
+    DIRECT = "direct"
+    RELAYED = "relayed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """The dialer sends ``size_bytes``, the accepter echoes them; every byte is compared.
+
+    With ``wait`` false the next step begins while the bytes are still flowing.
+    """
+
+    size_bytes: int
+    wait: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WaitFor:
+    """Go on when one thing has happened; exactly one of the four is given.
+
+    ``path``: both peers use it. ``echoed_bytes``: so many of the running transfer are back.
+    ``transfer``: the running transfer is complete. ``event``: the dialer reported it, once or
+    more, since the run began.
+    """
+
+    path: Outcome | None = None
+    echoed_bytes: int | None = None
+    transfer: bool = False
+    event: str | None = None
+    within_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Nothing passes any more between two nodes, at the router where their ways part.
+
+    All their other traffic goes on: ``("alice", "bob")`` cuts the direct path and leaves both
+    their ways to the relay; ``("core", "relay")`` cuts the relay off.
+    """
+
+    between: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Undo the Cut of the same two nodes."""
+
+    between: tuple[str, str]
+
+
+Step = Transfer | WaitFor | Cut | Restore
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Raises ScenarioError where its parts do not fit together.
+
+    ``oob_delay_s``: how long the out-of-band channel takes from dialer to accepter.
+    ``deadline_s``: the whole run is given up after so many seconds.
+    ``options``: settings for the peers' programs, by the long option's name without dashes.
+    """
+
+    name: str
+    topology: Topology
+    dialer: str
+    accepter: str
+    relay: str
+    expect: Outcome
+    steps: tuple[Step, ...]
+    summary: str = ""
+    oob_delay_s: float = 0.05
+    seed: int = 1
+    deadline_s: float = 60.0
+    options: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for role in ("dialer", "accepter", "relay"):
+            name = getattr(self, role)
+            node = self.topology.by_name.get(name)
+            if node is None:
+                raise ScenarioError(f"roles.{role}", f"the topology has no node {name!r}")
+            if isinstance(node, Nat) or not isinstance(node, Host):
+                raise ScenarioError(f"roles.{role}", f"{name!r} is a NAT and runs no programs")
+        if len({self.dialer, self.accepter, self.relay}) < 3:
+            raise ScenarioError("roles", "dialer, accepter and relay are three different hosts")
+        if self.oob_delay_s < 0:
+            raise ScenarioError("oob_delay_s", "a delay cannot be negative")
+        cuts: set[frozenset[str]] = set()
+        transferring = False
+        for index, step in enumerate(self.steps):
+            where = f"step[{index}]"
+            match step:
+                case Transfer(size_bytes=size, wait=wait):
+                    if size <= 0:
+                        raise ScenarioError(f"{where}.size_bytes", "must be above 0")
+                    if transferring:
+                        raise ScenarioError(where, "the transfer before it was never waited for")
+                    transferring = not wait
+                case WaitFor():
+                    self._check_wait(where, step, transferring)
+                    transferring = transferring and not step.transfer
+                case Cut(between=between):
+                    self._check_between(where, between)
+                    cuts.add(frozenset(between))
+                case Restore(between=between):
+                    if frozenset(between) not in cuts:
+                        raise ScenarioError(f"{where}.between", "restores what was not cut")
+                    cuts.remove(frozenset(between))
+        if transferring:
+            raise ScenarioError("step", "the last transfer is never waited for")
+
+    def _check_wait(self, where: str, step: WaitFor, transferring: bool) -> None:
+        given = (step.path, step.echoed_bytes, step.transfer or None, step.event)
+        if sum(one is not None for one in given) != 1:
+            raise ScenarioError(where, "a wait has one of path, echoed_bytes, transfer, event")
+        if step.path is Outcome.FAILED:
+            raise ScenarioError(f"{where}.path", "is direct or relayed")
+        if (step.transfer or step.echoed_bytes is not None) and not transferring:
+            raise ScenarioError(where, "no transfer is under way (a transfer with wait = false)")
+
+    def _check_between(self, where: str, between: tuple[str, str]) -> None:
+        for end, name in enumerate(between):
+            if name != CORE and name not in self.topology.by_name:
+                raise ScenarioError(f"{where}.between[{end}]", f"there is no node {name!r}")
+        if between[0] == between[1]:
+            raise ScenarioError(f"{where}.between", "names two different nodes")

@@ -1,0 +1,254 @@
+"""Hosts, NATs, a relay and the links between them, as one tree that hangs off a core router.
+
+A topology is checked when it is built: whoever holds one holds a possible network. Addresses
+that the author did not give are assigned here, the same way every time, so that two backends
+agree on them.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network
+
+from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model.nat import NatBehavior
+
+CORE = "core"
+"""The name of the router that every topology has: the internet."""
+
+PUBLIC_POOL = IPv4Network("198.18.0.0/15")
+"""The core's addresses: RFC 2544's benchmarking block, routed nowhere."""
+CARRIER_POOL = IPv4Network("100.64.0.0/10")
+"""Between a carrier's NAT and its subscribers' NATs: RFC 6598."""
+HOME_POOL = IPv4Network("192.168.0.0/16")
+"""Behind a home's NAT: RFC 1918. Every home uses the same addresses, as homes do."""
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """An end host."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relay(Host):
+    """The host that the relay program runs on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nat:
+    """A router that translates between what hangs below it and its uplink."""
+
+    name: str
+    behavior: NatBehavior = field(default_factory=NatBehavior)
+
+
+Node = Host | Nat
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A routed point-to-point link between two nodes, the same in both directions.
+
+    ``lower_address`` is the address, in CIDR form, of the end that is farther from the core;
+    the other end gets the other address of the same /30 or /31.
+    """
+
+    between: tuple[str, str]
+    delay_s: float = 0.0
+    loss: float = 0.0
+    lower_address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """A link as seen from its lower end, with the addresses in use."""
+
+    lower: str
+    upper: str
+    link: Link
+    lower_address: IPv4Address
+    upper_address: IPv4Address
+    network: IPv4Network
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A tree of nodes below ``core``. Raises ScenarioError where the graph is impossible."""
+
+    name: str
+    nodes: tuple[Node, ...]
+    links: tuple[Link, ...]
+
+    def __post_init__(self) -> None:
+        self._check_names()
+        _ = self.uplinks
+
+    @cached_property
+    def by_name(self) -> dict[str, Node]:
+        """Every node but the core, by name."""
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def uplinks(self) -> dict[str, Uplink]:
+        """Each node's link towards the core, by node name, in order from the core outwards."""
+        return _address(self, self._orient())
+
+    def of_kind(self, kind: type[Node]) -> Iterator[Node]:
+        """The nodes of one kind, in the author's order."""
+        return (node for node in self.nodes if isinstance(node, kind))
+
+    def path_to_core(self, name: str) -> list[str]:
+        """``name`` and every node above it, the core last."""
+        path = [name]
+        while path[-1] != CORE:
+            path.append(self.uplinks[path[-1]].upper)
+        return path
+
+    def children(self, name: str) -> list[Uplink]:
+        """The links that hang below a node."""
+        return [uplink for uplink in self.uplinks.values() if uplink.upper == name]
+
+    def nats_above(self, name: str) -> list[Nat]:
+        """The NATs between a node and the core, the nearest first."""
+        above = (self.by_name.get(node) for node in self.path_to_core(name)[1:])
+        return [node for node in above if isinstance(node, Nat)]
+
+    def _check_names(self) -> None:
+        seen: set[str] = {CORE}
+        for node in self.nodes:
+            where = f"node {node.name!r}"
+            if not _NAME.fullmatch(node.name):
+                raise ScenarioError(
+                    where, "a name is up to 32 lower-case letters, digits and inner hyphens"
+                )
+            if node.name == CORE:
+                raise ScenarioError(where, f"{CORE!r} is the core router's own name")
+            if node.name in seen:
+                raise ScenarioError(where, "two nodes have this name")
+            seen.add(node.name)
+        for index, link in enumerate(self.links):
+            for end, name in enumerate(link.between):
+                if name not in seen:
+                    raise ScenarioError(
+                        f"link[{index}].between[{end}]", f"there is no node {name!r}"
+                    )
+            if link.between[0] == link.between[1]:
+                raise ScenarioError(f"link[{index}].between", "a link joins two different nodes")
+            if link.delay_s < 0:
+                raise ScenarioError(f"link[{index}].delay_s", "a delay cannot be negative")
+            if not 0 <= link.loss <= 1:
+                raise ScenarioError(f"link[{index}].loss", "loss is a fraction from 0 to 1")
+
+    def _orient(self) -> list[tuple[str, str, int]]:
+        """(lower, upper, index of link) breadth first from the core."""
+        neighbours: dict[str, list[tuple[str, int]]] = {CORE: []}
+        for node in self.nodes:
+            neighbours[node.name] = []
+        for index, link in enumerate(self.links):
+            one, other = link.between
+            neighbours[one].append((other, index))
+            neighbours[other].append((one, index))
+        oriented: list[tuple[str, str, int]] = []
+        reached, used, queue = {CORE}, set[int](), [CORE]
+        for upper in queue:
+            for lower, index in neighbours[upper]:
+                if index in used:
+                    continue
+                used.add(index)
+                if lower in reached:
+                    raise ScenarioError(
+                        f"link[{index}]", f"{lower!r} is reached twice: the links must form a tree"
+                    )
+                if upper != CORE and not isinstance(self.by_name[upper], Nat):
+                    raise ScenarioError(
+                        f"link[{index}]", f"{upper!r} is a host: nothing hangs below a host"
+                    )
+                reached.add(lower)
+                queue.append(lower)
+                oriented.append((lower, upper, index))
+        for node in self.nodes:
+            if node.name not in reached:
+                raise ScenarioError(f"node {node.name!r}", f"no link leads from it to {CORE!r}")
+        return oriented
+
+
+def _pool(topology: Topology, lower: str, upper: str) -> IPv4Network:
+    """Which block a link takes its addresses from."""
+    if upper == CORE:
+        return PUBLIC_POOL
+    return CARRIER_POOL if isinstance(topology.by_name[lower], Nat) else HOME_POOL
+
+
+def _address(topology: Topology, oriented: list[tuple[str, str, int]]) -> dict[str, Uplink]:
+    """Give every link its /30: the author's, or the next free one of its pool.
+
+    Blocks behind different NATs are different realms: the same network may stand in both.
+    """
+    given = _given_addresses(topology, oriented)
+    given_in: dict[str, list[IPv4Network]] = {}
+    for _, upper, index in oriented:
+        if index in given:
+            given_in.setdefault(upper, []).append(given[index].network)
+
+    uplinks: dict[str, Uplink] = {}
+    blocks: dict[tuple[str, IPv4Network], Iterator[IPv4Network]] = {}
+    for lower, upper, index in oriented:
+        if index in given:
+            address, network = given[index].ip, given[index].network
+        else:
+            pool = _pool(topology, lower, upper)
+            free = blocks.setdefault((upper, pool), _blocks(pool, given_in.get(upper, [])))
+            network = next(free, pool)
+            if network is pool:
+                raise ScenarioError(f"link[{index}]", f"{pool} has no free addresses left")
+            address = _usable(network)[1]
+        (upper_address,) = (one for one in _usable(network) if one != address)
+        link = topology.links[index]
+        uplinks[lower] = Uplink(lower, upper, link, address, upper_address, network)
+    return uplinks
+
+
+def _given_addresses(
+    topology: Topology, oriented: list[tuple[str, str, int]]
+) -> dict[int, ipaddress.IPv4Interface]:
+    """The author's own addresses by link index, checked."""
+    given: dict[int, ipaddress.IPv4Interface] = {}
+    taken: dict[str, dict[IPv4Network, int]] = {}
+    for _, upper, index in oriented:
+        text = topology.links[index].lower_address
+        if text is None:
+            continue
+        where = f"link[{index}].lower_address"
+        try:
+            interface = ipaddress.IPv4Interface(text)
+        except ValueError as error:
+            raise ScenarioError(where, str(error)) from None
+        network = interface.network
+        if network.prefixlen not in (30, 31) or interface.ip not in _usable(network):
+            raise ScenarioError(where, "give a host address of a /30 or /31, as 198.18.0.2/30")
+        realm = taken.setdefault(upper, {})
+        for other, other_index in realm.items():
+            if network.overlaps(other):
+                raise ScenarioError(where, f"link[{other_index}] has an address of {other} already")
+        realm[network] = index
+        given[index] = interface
+    return given
+
+
+def _blocks(pool: IPv4Network, given: list[IPv4Network]) -> Iterator[IPv4Network]:
+    """The /30s of a pool that nobody has, without its first, which reads badly (192.168.0.0)."""
+    subnets = pool.subnets(new_prefix=30)
+    next(subnets)
+    return (block for block in subnets if not any(block.overlaps(other) for other in given))
+
+
+def _usable(network: IPv4Network) -> tuple[IPv4Address, IPv4Address]:
+    """The two host addresses of a /30 or /31, the upper end's by default first."""
+    first, second = network.hosts()
+    return first, second

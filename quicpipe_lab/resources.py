@@ -1,0 +1,51 @@
+"""Finds the data files of ``netns/`` and ``xdp/``, in a wheel or in a checkout."""
+
+from pathlib import Path
+
+from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model.load import load_scenario, load_topology
+from quicpipe_lab.model.scenario import Scenario
+from quicpipe_lab.model.topology import Topology
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def folder(name: str) -> Path:
+    """The folder ``netns`` or ``xdp``: inside the package in a wheel, beside it in a checkout."""
+    for candidate in (_PACKAGE / "_data" / name, _PACKAGE.parent / name):
+        if candidate.is_dir():
+            return candidate
+    raise FileNotFoundError(f"the installation lacks its folder {name!r}")
+
+
+def scenario_names() -> list[str]:
+    """The bundled scenarios, by name."""
+    return sorted(path.stem for path in (folder("netns") / "scenarios").glob("*.toml"))
+
+
+def topology_names() -> list[str]:
+    """The bundled topologies, by name."""
+    return sorted(path.stem for path in (folder("netns") / "topologies").glob("*.toml"))
+
+
+def find_scenario(name: str) -> Scenario:
+    """A bundled scenario by name, or the user's own by path (anything with a slash or ``.toml``).
+
+    Raises ScenarioError.
+    """
+    path = _path_of(name, "scenarios", scenario_names())
+    return load_scenario(path, lambda topology: find_topology(topology, beside=path.parent))
+
+
+def find_topology(name: str, beside: Path = Path()) -> Topology:
+    """A bundled topology by name, or the user's own by path, relative to ``beside``."""
+    return load_topology(beside / _path_of(name, "topologies", topology_names()))
+
+
+def _path_of(name: str, kind: str, bundled: list[str]) -> Path:
+    if "/" in name or name.endswith(".toml"):
+        return Path(name)
+    if name in bundled:
+        return folder("netns") / kind / f"{name}.toml"
+    singular = {"scenarios": "scenario", "topologies": "topology"}[kind]
+    raise ScenarioError("", f"there is no {singular} {name!r}; there are {', '.join(bundled)}")
