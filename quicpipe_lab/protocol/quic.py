@@ -1,0 +1,283 @@
+"""aioquic's QuicConnection with what Quicpipe needs beyond its public API.
+
+The one file that uses private names of aioquic. tests/protocol/test_quic.py has a test for each,
+so that a new aioquic that moves one fails there and names it. Written against aioquic 1.7.2.
+"""
+
+import ssl
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.congestion.base import create_congestion_control
+from aioquic.quic.connection import QuicConnection, QuicNetworkPath
+from aioquic.quic.logger import QuicLogger
+from aioquic.quic.packet import QuicErrorCode, QuicProtocolVersion
+from aioquic.quic.rangeset import RangeSet
+from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery, QuicPacketSpace
+from aioquic.tls import AlertDescription
+from cryptography.hazmat.primitives import hashes
+
+from quicpipe_lab.errors import LocalProtocolError
+from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.protocol.connection_id import CONNECTION_ID_LENGTH, ConnectionIdGenerator
+
+RandomBytes = Callable[[int], bytes]
+"""A source of randomness: from a number of bytes to that many."""
+
+MAX_DATAGRAM_BYTES = 1200
+"""UDP payload of a datagram at most: what every QUIC path carries (RFC 9000, 14), as Quicpipe does
+no path MTU discovery."""
+
+
+def standard_configuration(
+    *,
+    is_client: bool,
+    alpn: list[str],
+    idle_timeout_s: float = 60.0,
+    connection_id_length: int = CONNECTION_ID_LENGTH,
+    qlog: QuicLogger | None = None,
+    keylog: TextIO | None = None,
+) -> QuicConfiguration:
+    """Quicpipe's QUIC: version 1 alone, IDs of one length, no path MTU discovery.
+
+    A client verifies no certificate chain: whom it talks to is settled by a pinned fingerprint
+    (see ``Connection.peer_fingerprint``). ``keylog`` receives TLS secrets in SSLKEYLOGFILE form.
+    """
+    return QuicConfiguration(
+        is_client=is_client,
+        alpn_protocols=alpn,
+        connection_id_length=connection_id_length,
+        idle_timeout=idle_timeout_s,
+        max_datagram_size=MAX_DATAGRAM_BYTES,
+        supported_versions=[QuicProtocolVersion.VERSION_1],
+        verify_mode=ssl.CERT_NONE if is_client else None,
+        quic_logger=qlog,
+        secrets_log_file=keylog,
+    )
+
+
+class Connection(QuicConnection):
+    """A QUIC connection with IDs from a generator, a pinned peer and paths that the owner chooses.
+
+    ``original_destination_connection_id`` is given for a server and only there.
+    """
+
+    def __init__(
+        self,
+        configuration: QuicConfiguration,
+        ids: ConnectionIdGenerator,
+        *,
+        original_destination_connection_id: bytes | None = None,
+    ) -> None:
+        super().__init__(
+            configuration=configuration,
+            original_destination_connection_id=original_destination_connection_id,
+        )
+        self._ids = ids
+        self._host_cids[0].cid = ids.next()
+        self.host_cid = self._host_cids[0].cid
+        self._local_initial_source_connection_id = self.host_cid
+        self._recovery = _PathRecovery(
+            congestion_control_algorithm=configuration.congestion_control_algorithm,
+            initial_rtt=configuration.initial_rtt,
+            max_datagram_size=configuration.max_datagram_size,
+            peer_completed_address_validation=not configuration.is_client,
+            quic_logger=self._quic_logger,
+            send_probe=self._send_probe,
+            logger=self._logger,
+        )
+        self._loss = self._recovery
+
+    # Connection IDs
+
+    @property
+    def issued_ids(self) -> int:
+        """How many connection IDs this side has minted so far."""
+        return self._ids.issued
+
+    @property
+    def current_ids(self) -> list[bytes]:
+        """The IDs by which the peer may address this side now."""
+        return [entry.cid for entry in self._host_cids]
+
+    def _replenish_connection_ids(self) -> None:
+        known = len(self._host_cids)
+        super()._replenish_connection_ids()
+        for entry in self._host_cids[known:]:
+            entry.cid = self._ids.next()
+
+    # The peer's identity and the handshake
+
+    @property
+    def peer_fingerprint(self) -> str | None:
+        """SHA-256 of the peer's certificate in hex, or None before it was seen."""
+        certificate = self.tls._peer_certificate if hasattr(self, "tls") else None
+        return None if certificate is None else certificate.fingerprint(hashes.SHA256()).hex()
+
+    def refuse_certificate(self, reason: str) -> None:
+        """Close because the peer is not who it should be (RFC 9001, 4.8)."""
+        self.close(
+            error_code=QuicErrorCode.CRYPTO_ERROR + AlertDescription.bad_certificate,
+            reason_phrase=reason,
+        )
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the handshake is confirmed (RFC 9001, 4.1.2): only then may paths change."""
+        return bool(self._handshake_confirmed)
+
+    # Paths
+
+    @property
+    def address(self) -> TransportAddress | None:
+        """Where datagrams go now."""
+        address = self.get_peer_address()
+        return None if address is None else TransportAddress(*address)
+
+    @property
+    def address_is_validated(self) -> bool:
+        """Whether the peer has shown that it receives at ``address`` (RFC 9000, 8)."""
+        return bool(self._network_paths) and self._network_paths[0].is_validated
+
+    def trust_address(self) -> None:
+        """Take the present address for validated, because another channel has validated it.
+
+        RFC 9000, 8.1 leaves it to the server how it validates; an accepter's peer is at first
+        the relay, with which it has a connection of its own.
+        """
+        self._network_paths[0].is_validated = True
+
+    def probe(self, address: TransportAddress) -> bool:
+        """Client: validate another address of the server and move there once it answers.
+
+        It is what aioquic does with a preferred address (RFC 9000, 9.6), for any address and any
+        number of times; probing the same one again repeats the PATH_CHALLENGE (8.2.1). False
+        where it cannot be done yet: the handshake is not confirmed, or the peer has not supplied
+        enough IDs. The last spare ID is kept for the way back to the relay.
+        """
+        path = next((one for one in self._network_paths if one.addr == address), None)
+        if path is not None and path is self._network_paths[0]:
+            raise LocalProtocolError(f"{address} is the address in use")
+        if path is not None and path.peer_cid is not None and not path.is_validated:
+            path.local_challenge_sent = False
+            return True
+        if not self.is_confirmed or len(self._peer_cid_available) < 2:
+            return False
+        if path is not None:
+            self._network_paths.remove(path)
+        path = QuicNetworkPath(tuple(address))
+        path.peer_cid = self._peer_cid_available.pop(0)
+        self._add_network_path(path)
+        return True
+
+    def abandon_probe(self, address: TransportAddress) -> None:
+        """Stop validating an address, and retire the connection ID that was kept for it."""
+        for path in self._network_paths[1:]:
+            if path.addr == address and path.peer_cid is not None:
+                self._network_paths.remove(path)
+                self._retire_peer_cid(path.peer_cid)
+
+    def return_to(self, address: TransportAddress, now: float) -> bool:
+        """Client: move at once to an address that was validated before.
+
+        A PING makes the server follow, and what was under way is sent again. False where the
+        peer has supplied no connection ID for it (RFC 9000, 9.5: one ID, one address).
+        """
+        path = next((one for one in self._network_paths if one.addr == address), None)
+        if path is None or not path.is_validated:
+            raise LocalProtocolError(f"{address} was never validated")
+        if not self._peer_cid_available:
+            return False
+        self.change_connection_id()
+        before = self._network_paths[0]
+        self._network_paths.remove(path)
+        self._network_paths.insert(0, path)
+        self._moved(before)
+        self._loss.reschedule_data(now=now)
+        self.send_ping(0)
+        return True
+
+    def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
+        """As QuicConnection's; also starts recovery afresh where the packet moved the path."""
+        before = self._network_paths[0] if self._network_paths else None
+        super().receive_datagram(data, tuple(addr), now)
+        if before is not None and self._network_paths[0] is not before:
+            self._moved(before)
+
+    def _moved(self, before: QuicNetworkPath) -> None:
+        # RFC 9000, 9.4: a change of the port alone is most likely a NAT rebinding on the same path.
+        if before.addr[0] != self._network_paths[0].addr[0]:
+            self._recovery.start_path(self._packet_number)
+
+    # Measures
+
+    @property
+    def rtt_s(self) -> float | None:
+        """Smoothed round-trip time of the present path, or None before its first sample."""
+        return self._loss._rtt_smoothed if self._loss._rtt_initialized else None
+
+    @property
+    def has_bytes_in_flight(self) -> bool:
+        """Whether anything that was sent awaits its acknowledgement."""
+        return any(space.ack_eliciting_in_flight for space in self._loss.spaces)
+
+    def unacknowledged_bytes(self, stream_id: int) -> int:
+        """Bytes of a stream that were given to send and are not acknowledged yet."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else stream.sender._buffer_stop - stream.sender._buffer_start
+
+
+class _PathRecovery(QuicPacketRecovery):
+    """Recovery that forgets a path when the connection leaves it.
+
+    RFC 9000, 9.4: congestion controller and RTT estimator are reset on a new path, and packets
+    sent on the old one contribute to neither. aioquic resets neither.
+    """
+
+    _RTT_FIELDS = (
+        "_rtt_first_sample_time",
+        "_rtt_initialized",
+        "_rtt_latest",
+        "_rtt_min",
+        "_rtt_smoothed",
+        "_rtt_variance",
+    )
+
+    def __init__(self, *, congestion_control_algorithm: str, **arguments: Any) -> None:
+        super().__init__(congestion_control_algorithm=congestion_control_algorithm, **arguments)
+        self._algorithm = congestion_control_algorithm
+        self._max_datagram_size: int = arguments["max_datagram_size"]
+        self._unlearned_rtt = self._rtt()
+        self._first_packet_number = 0
+
+    def start_path(self, next_packet_number: int) -> None:
+        """Packets below ``next_packet_number`` were the old path's."""
+        self._first_packet_number = next_packet_number
+        for space in self.spaces:
+            for packet in space.sent_packets.values():
+                packet.in_flight = False  # they weigh on no congestion window any more
+        self._cc = create_congestion_control(
+            self._algorithm, max_datagram_size=self._max_datagram_size
+        )
+        self._pacer = QuicPacketPacer(max_datagram_size=self._max_datagram_size)
+        self._pto_count = 0
+        self._set_rtt(self._unlearned_rtt)
+
+    def on_ack_received(
+        self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace
+    ) -> None:
+        """As QuicPacketRecovery's; an old path's packet gives no RTT sample."""
+        learned = self._rtt()
+        super().on_ack_received(
+            ack_rangeset=ack_rangeset, ack_delay=ack_delay, now=now, space=space
+        )
+        if ack_rangeset.bounds().stop <= self._first_packet_number:
+            self._set_rtt(learned)
+
+    def _rtt(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, field) for field in self._RTT_FIELDS)
+
+    def _set_rtt(self, values: tuple[Any, ...]) -> None:
+        for field, value in zip(self._RTT_FIELDS, values, strict=True):
+            setattr(self, field, value)
