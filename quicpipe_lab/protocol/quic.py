@@ -222,6 +222,11 @@ class Connection(QuicConnection):
         """Whether anything that was sent awaits its acknowledgement."""
         return any(space.ack_eliciting_in_flight for space in self._loss.spaces)
 
+    @property
+    def largest_acknowledged(self) -> int:
+        """The highest packet number of ours that the peer has acknowledged."""
+        return self._loss.spaces[-1].largest_acked_packet if self._loss.spaces else -1
+
     def unacknowledged_bytes(self, stream_id: int) -> int:
         """Bytes of a stream that were given to send and are not acknowledged yet."""
         stream = self._streams.get(stream_id)

@@ -1,0 +1,395 @@
+"""What dialer and accepter share: one socket, the relay's leg, the peer's connection, the direct
+path. Sans-IO: the five calls, driven by a shell or by a simulator.
+"""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import (
+    ConnectionTerminated,
+    HandshakeCompleted,
+    StreamDataReceived,
+    StreamReset,
+)
+from aioquic.quic.logger import QuicLogger
+
+from quicpipe_lab.errors import LocalProtocolError, RemoteProtocolError
+from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.protocol.candidates import acceptable, own_candidates
+from quicpipe_lab.protocol.connection_id import (
+    CONNECTION_ID_LENGTH,
+    KEY_LENGTH,
+    ConnectionIdGenerator,
+    is_relay_connection_id,
+)
+from quicpipe_lab.protocol.control import ControlReader, PunchMessage
+from quicpipe_lab.protocol.direct import Command, CommandKind, DirectPath, DirectTiming
+from quicpipe_lab.protocol.events import (
+    CandidatesExchanged,
+    Closed,
+    Connected,
+    EndpointEvent,
+    PathChanged,
+    RelayRegistered,
+    StreamData,
+)
+from quicpipe_lab.protocol.quic import Connection, RandomBytes, standard_configuration
+from quicpipe_lab.protocol.relay_leg import (
+    RelayLeg,
+    RelayTrust,
+    RequestHook,
+    ResponseHook,
+    standard_request,
+    standard_response,
+)
+from quicpipe_lab.protocol.wire import parse_invariants
+
+ALPN = "quicpipe-lab/1"
+"""Peers that agree on it have a control stream and may go direct. Under any other name (the
+original's example says ``EXAMPLE``) the first stream is the application's and the relay stays."""
+
+REGISTER_STEP = 64
+"""Connection IDs asked for at a time; a relay grants no more in one call (NAT-TRAVERSAL.md 5.4)."""
+REGISTER_LIMIT = 256
+"""The most that a relay grants one owner."""
+REGISTER_RESERVE = 16
+"""When so few registered IDs are left unminted, the next step is asked for: twice the eight that
+a connection holds at once."""
+
+
+@dataclass
+class EndpointConfig:
+    """Everything that an endpoint is told once.
+
+    ``relay_authority``: the relay's name in HTTP. ``host_addresses``: where the socket is bound,
+    as seen from its own network; they become host candidates. ``direct``: whether to look for a
+    direct path at all.
+    """
+
+    relay: TransportAddress
+    relay_authority: str
+    relay_trust: RelayTrust
+    random: RandomBytes
+    host_addresses: Sequence[TransportAddress] = ()
+    alpn: str = ALPN
+    direct: bool = True
+    timing: DirectTiming = field(default_factory=DirectTiming)
+    idle_timeout_s: float = 60.0
+    connection_id_length: int = CONNECTION_ID_LENGTH
+    qlog: QuicLogger | None = None
+    keylog: TextIO | None = None
+    request_hook: RequestHook = standard_request
+    response_hook: ResponseHook = standard_response
+    relay_quic: QuicConfiguration | None = None
+    """QUIC and TLS settings of the relay's leg, where the standard ones will not do."""
+    peer_quic: QuicConfiguration | None = None
+    """The same of the peer's leg."""
+
+
+@dataclass(slots=True)
+class PathBytes:
+    """UDP payload bytes of the peer connection, sent and received."""
+
+    relayed: int = 0
+    direct: int = 0
+
+
+class Endpoint(ABC):
+    """The shared part. A subclass makes the peer connection (``_peer``) and says how it begins."""
+
+    is_dialer: bool
+
+    def __init__(self, config: EndpointConfig) -> None:
+        self.config = config
+        self.key = config.random(KEY_LENGTH)
+        """From it the relay derives our connection IDs."""
+        self.bytes = PathBytes()
+        self.registered: RelayRegistered | None = None
+        self.relay = RelayLeg(
+            address=config.relay,
+            authority=config.relay_authority,
+            configuration=config.relay_quic or self._configuration(is_client=True, alpn=[]),
+            trust=config.relay_trust,
+            key=self.key,
+            random=config.random,
+            request_hook=config.request_hook,
+            response_hook=config.response_hook,
+        )
+        self.direct = DirectPath(self.is_dialer, config.random, config.timing)
+        self._ids = ConnectionIdGenerator(
+            self.key, relay_leg=False, length=config.connection_id_length
+        )
+        self._peer: Connection | None = None
+        self._requested = 0
+        self._control_stream: int | None = None
+        self._control = ControlReader()
+        self._punch_key: bytes | None = None
+        self._return_pending = False
+        self._closed = False
+        self._events: deque[EndpointEvent] = deque()
+
+    # What the application does
+
+    def start(self, now: float) -> None:
+        """Connect to the relay and register."""
+        self.relay.connect(now)
+        self._register_more()
+
+    def open_stream(self) -> int:
+        """The ID of a new bidirectional stream to the peer."""
+        return self._connected_peer.get_next_available_stream_id()
+
+    def send_stream_data(self, stream_id: int, data: bytes, end_stream: bool = False) -> None:
+        """Queue bytes for the peer, in order."""
+        self._connected_peer.send_stream_data(stream_id, data, end_stream)
+
+    def unacknowledged_bytes(self, stream_id: int) -> int:
+        """Bytes queued on a stream and not acknowledged yet: what a sender paces itself by."""
+        return 0 if self._peer is None else self._peer.unacknowledged_bytes(stream_id)
+
+    def close(self, error_code: int = 0, reason: str = "") -> None:
+        """End the peer connection and the relay's leg; drive on until nothing is to be sent."""
+        if self._peer is not None:
+            self._peer.close(error_code=error_code, reason_phrase=reason)
+        self.relay.close()
+
+    @property
+    def peer_rtt_s(self) -> float | None:
+        """Round-trip time of the path in use."""
+        return None if self._peer is None else self._peer.rtt_s
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether data goes to the peer itself."""
+        return self._peer is not None and self._peer.address not in (None, self.config.relay)
+
+    # The five calls
+
+    def receive_datagram(self, data: bytes, source: TransportAddress, now: float) -> None:
+        """Whatever came in on the socket."""
+        if not data:
+            return
+        if data[0] < 0x40:
+            self.direct.receive(data, source, now)
+        else:
+            header = parse_invariants(data, self.config.connection_id_length)
+            if header is None:
+                return
+            if is_relay_connection_id(header.destination):
+                self.relay.receive_datagram(data, source, now)
+            elif self._peer is not None:
+                self._receive_from_peer(data, source, now)
+        self._turn(now)
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, TransportAddress]]:
+        """What goes out on the socket now."""
+        out = self.relay.datagrams_to_send(now)
+        if self._peer is not None and not self._peer_is_waiting:
+            for data, address in self._peer.datagrams_to_send(self._peer_time(now)):
+                self._count(len(data), TransportAddress(*address))
+                out.append((data, TransportAddress(*address)))
+            self.direct.set_busy(self._peer.has_bytes_in_flight, now)
+        return out + self.direct.datagrams_to_send(now)
+
+    def get_timer(self) -> float | None:
+        """When handle_timer wants to be called."""
+        times = [self.relay.get_timer(), self.direct.get_timer()]
+        if self._peer is not None and not self._peer_is_waiting:
+            timer = self._peer.get_timer()
+            times.append(None if timer is None else self._real_time(timer))
+        return min((time for time in times if time is not None), default=None)
+
+    def handle_timer(self, now: float) -> None:
+        """Make what is due happen; then call datagrams_to_send."""
+        self.relay.handle_timer(now)
+        self.direct.handle_timer(now)
+        if self._peer is not None and not self._peer_is_waiting:
+            timer = self._peer.get_timer()
+            if timer is not None and timer <= self._peer_time(now):
+                self._peer.handle_timer(self._peer_time(now))
+        self._turn(now)
+
+    def next_event(self) -> EndpointEvent | None:
+        """The next event, or None."""
+        return self._events.popleft() if self._events else None
+
+    # For subclasses
+
+    _peer_is_waiting = False
+    """Whether the peer connection's clock stands still."""
+
+    def _peer_time(self, now: float) -> float:
+        """The peer connection's time at ``now``."""
+        return now
+
+    def _real_time(self, peer_time: float) -> float:
+        """The inverse of _peer_time."""
+        return peer_time
+
+    @abstractmethod
+    def _on_registered(self, now: float) -> None:
+        """The first registration succeeded."""
+
+    @abstractmethod
+    def _check_peer(self, peer: Connection) -> bool:
+        """Whether the peer is who it should be; closes the connection where it is not."""
+
+    def _configuration(self, *, is_client: bool, alpn: list[str]) -> QuicConfiguration:
+        return standard_configuration(
+            is_client=is_client,
+            alpn=alpn,
+            idle_timeout_s=self.config.idle_timeout_s,
+            connection_id_length=self.config.connection_id_length,
+            qlog=self.config.qlog,
+            keylog=self.config.keylog,
+        )
+
+    # Parts
+
+    @property
+    def _connected_peer(self) -> Connection:
+        if self._peer is None:
+            raise LocalProtocolError("there is no connection with the peer yet")
+        return self._peer
+
+    def _receive_from_peer(self, data: bytes, source: TransportAddress, now: float) -> None:
+        assert self._peer is not None
+        self._count(len(data), source)
+        before, rtt_s = self._peer.address, self._peer.rtt_s
+        acknowledged = self._peer.largest_acknowledged
+        self._peer.receive_datagram(data, source, self._peer_time(now))
+        self._note_path(before, rtt_s, now)
+        if source == self._peer.address and self._peer.largest_acknowledged > acknowledged:
+            self.direct.heard()
+
+    def _turn(self, now: float) -> None:
+        """Carry out what the parts want of each other, until they want nothing."""
+        while (event := self.relay.next_event()) is not None:
+            self._events.append(event)
+            if isinstance(event, RelayRegistered):
+                first, self.registered = self.registered is None, event
+                if first:
+                    self._on_registered(now)
+        if self._peer is not None:
+            self._handle_peer_events(self._peer, now)
+            self._register_more()
+        while (command := self.direct.next_command()) is not None:
+            self._obey(command)
+        if self._return_pending:
+            self._return_to_relay(now)
+        while (direct_event := self.direct.next_event()) is not None:
+            self._events.append(direct_event)
+
+    def _handle_peer_events(self, peer: Connection, now: float) -> None:
+        while (event := peer.next_event()) is not None:
+            match event:
+                case HandshakeCompleted():
+                    if self._check_peer(peer):
+                        alpn = event.alpn_protocol or ""
+                        self._events.append(Connected(alpn, peer.peer_fingerprint))
+                        self._connected(peer, alpn)
+                case StreamDataReceived(stream_id=stream_id, data=data, end_stream=ended):
+                    if self._control_stream is not None and stream_id == self._their_control_stream:
+                        self._receive_control(data, now)
+                    elif data or ended:
+                        self._events.append(StreamData(stream_id, data, ended))
+                case StreamReset(stream_id=stream_id):
+                    self._events.append(StreamData(stream_id, b"", True))
+                case ConnectionTerminated() if not self._closed:
+                    self._closed = True
+                    self._events.append(Closed(event.error_code, event.reason_phrase))
+
+    def _connected(self, peer: Connection, alpn: str) -> None:
+        if not self.config.direct or alpn != ALPN:
+            return
+        self._control_stream = peer.get_next_available_stream_id(is_unidirectional=True)
+        if self.is_dialer:
+            self._punch_key = self.config.random(32)
+            self._send_candidates(round=1)
+
+    @property
+    def _their_control_stream(self) -> int:
+        """The peer's first unidirectional stream (RFC 9000, 2.1)."""
+        return 3 if self.is_dialer else 2
+
+    def _send_candidates(self, round: int) -> None:
+        assert self._peer is not None
+        assert self._control_stream is not None
+        assert self._punch_key is not None
+        self.direct.round = round
+        message = PunchMessage(round, self._punch_key, self._our_candidates, self.relay.observed)
+        self._peer.send_stream_data(self._control_stream, message.encode())
+
+    @property
+    def _our_candidates(self) -> tuple[TransportAddress, ...]:
+        return own_candidates(self.config.host_addresses, self.relay.observed)
+
+    def _receive_control(self, data: bytes, now: float) -> None:
+        assert self._peer is not None
+        try:
+            messages = self._control.feed(data)
+        except RemoteProtocolError as error:
+            self._peer.close(error_code=0x1, reason_phrase=str(error))
+            return
+        for message in messages:
+            theirs = acceptable(
+                message.candidates,
+                relay=self.config.relay,
+                our_observed=self.relay.observed,
+                their_observed=message.observed,
+            )
+            self._events.append(CandidatesExchanged(self._our_candidates, theirs))
+            if not self.is_dialer:
+                self._punch_key = message.key
+                self._send_candidates(message.round)
+            assert self._punch_key is not None
+            self.direct.punch(self._punch_key, theirs, self._peer.rtt_s, now)
+
+    def _obey(self, command: Command) -> None:
+        assert self._peer is not None
+        match command.kind:
+            case CommandKind.PROBE:
+                assert command.address is not None
+                self._peer.probe(command.address)
+            case CommandKind.ABANDON:
+                assert command.address is not None
+                self._peer.abandon_probe(command.address)
+            case CommandKind.RETURN:
+                self._return_pending = True
+            case CommandKind.NEW_ROUND:
+                self._send_candidates(self.direct.round)
+
+    def _return_to_relay(self, now: float) -> None:
+        assert self._peer is not None
+        before, rtt_s = self._peer.address, self._peer.rtt_s
+        if before == self.config.relay or self._peer.return_to(
+            self.config.relay, self._peer_time(now)
+        ):
+            self._return_pending = False
+            self._note_path(before, rtt_s, now)
+
+    def _note_path(self, before: TransportAddress | None, rtt_s: float | None, now: float) -> None:
+        """Tell everybody where the peer connection moved, if it did."""
+        assert self._peer is not None
+        after = self._peer.address
+        if after is None or before is None or after == before:
+            return
+        direct = after != self.config.relay
+        self.direct.moved(after if direct else None, now)
+        self._events.append(PathChanged(direct, after, rtt_s))
+
+    def _register_more(self) -> None:
+        minted = self._ids.issued
+        if minted + REGISTER_RESERVE > self._requested and self._requested < REGISTER_LIMIT:
+            self._requested += REGISTER_STEP
+            self.relay.register(self._requested)
+
+    def _count(self, size: int, address: TransportAddress) -> None:
+        if address == self.config.relay:
+            self.bytes.relayed += size
+        else:
+            self.bytes.direct += size

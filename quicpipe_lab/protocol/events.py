@@ -1,0 +1,135 @@
+"""What an endpoint tells whoever drives it."""
+
+from dataclasses import dataclass
+
+from quicpipe_lab.model.address import TransportAddress
+
+
+@dataclass(frozen=True, slots=True)
+class RelayRegistered:
+    """The relay forwards to us. ``observed``: where it saw us, None if it does not say."""
+
+    num: int
+    observed: TransportAddress | None
+
+
+@dataclass(frozen=True, slots=True)
+class RelayRefused:
+    """The relay answered, and not with success, or is not the one that was pinned. Final."""
+
+    status: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class RelayLost:
+    """The connection with the relay ended; another attempt follows in ``retry_s`` seconds."""
+
+    problem: str
+    retry_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxAnswered:
+    """The relay's answer to a mailbox request."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class InitialReady:
+    """The dialer's first datagram is to be carried to the accepter out of band."""
+
+    packet: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The handshake with the peer is complete, through the relay. ``fingerprint``: the peer's."""
+
+    alpn: str
+    fingerprint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamData:
+    """Bytes of a stream, in order, each once."""
+
+    stream_id: int
+    data: bytes
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CandidatesExchanged:
+    """Both sides know where the other might be reached."""
+
+    ours: tuple[TransportAddress, ...]
+    theirs: tuple[TransportAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PunchStarted:
+    """Datagrams go out to the peer's candidates."""
+
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class PunchAnswered:
+    """An authenticated answer came from ``address``: the hole is open both ways."""
+
+    address: TransportAddress
+    rtt_s: float
+    peer_reflexive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PunchFailed:
+    """Nobody answered, or the address did not stand QUIC's validation; the relay goes on."""
+
+    sent: int
+    retry_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DirectSilent:
+    """Nothing authentic came from the direct path for so long; the relay takes over."""
+
+    silence_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PathChanged:
+    """Data now goes to ``address``. ``rtt_s``: of the path that was left, as QUIC saw it."""
+
+    direct: bool
+    address: TransportAddress
+    rtt_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The connection with the peer is over. ``error_code`` 0 is an orderly end."""
+
+    error_code: int
+    reason: str
+
+
+EndpointEvent = (
+    RelayRegistered
+    | RelayRefused
+    | RelayLost
+    | MailboxAnswered
+    | InitialReady
+    | Connected
+    | StreamData
+    | CandidatesExchanged
+    | PunchStarted
+    | PunchAnswered
+    | PunchFailed
+    | DirectSilent
+    | PathChanged
+    | Closed
+)

@@ -1,0 +1,148 @@
+"""A small world in virtual time for tests of the machines: hosts, NATs and one-way delays.
+
+NATs are tailscale's natlab idea: two behaviours, each a look-up key (RFC 4787, 4.1 and 5).
+"""
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.model.nat import FilteringBehavior, MappingBehavior, NatBehavior
+
+TICK_S = 1e-6
+"""Timers fire this much late: float rounding in loss detection otherwise re-arms one instant."""
+
+
+class Machine(Protocol):
+    """The five calls, less events."""
+
+    def receive_datagram(self, data: bytes, source: TransportAddress, now: float, /) -> None: ...
+    def datagrams_to_send(self, now: float, /) -> list[tuple[bytes, TransportAddress]]: ...
+    def get_timer(self) -> float | None: ...
+    def handle_timer(self, now: float, /) -> None: ...
+
+
+@dataclass
+class TestNat:
+    """One NAT in front of one or more hosts."""
+
+    __test__ = False
+    behavior: NatBehavior
+    host: str
+    seed: int = 0
+    mappings: dict[Any, TransportAddress] = field(default_factory=dict)
+    inside: dict[TransportAddress, TransportAddress] = field(default_factory=dict)
+    permitted: set[Any] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(f"{self.host}/{self.seed}")
+
+    def outbound(self, source: TransportAddress, to: TransportAddress) -> TransportAddress:
+        key = {
+            MappingBehavior.ENDPOINT_INDEPENDENT: (source,),
+            MappingBehavior.ADDRESS_DEPENDENT: (source, to.host),
+            MappingBehavior.ADDRESS_AND_PORT_DEPENDENT: (source, to),
+        }[self.behavior.mapping]
+        if key not in self.mappings:
+            external = TransportAddress(self.host, self._random.randrange(1024, 65536))
+            self.mappings[key] = external
+            self.inside[external] = source
+        self.permitted |= {(source,), (source, to.host), (source, to)}
+        return self.mappings[key]
+
+    def inbound(self, source: TransportAddress, to: TransportAddress) -> TransportAddress | None:
+        inside = self.inside.get(to)
+        if inside is None:
+            return None
+        wanted = {
+            FilteringBehavior.ENDPOINT_INDEPENDENT: (inside,),
+            FilteringBehavior.ADDRESS_DEPENDENT: (inside, source.host),
+            FilteringBehavior.ADDRESS_AND_PORT_DEPENDENT: (inside, source),
+        }[self.behavior.filtering]
+        return inside if wanted in self.permitted else None
+
+
+@dataclass
+class Site:
+    """A machine at an address, perhaps behind a NAT."""
+
+    name: str
+    machine: Machine
+    address: TransportAddress
+    nat: TestNat | None = None
+
+
+class World:
+    """Moves datagrams and time. ``delay_s(a, b)`` by site names; ``drop`` may veto a datagram."""
+
+    def __init__(self, delay_s: Callable[[str, str], float]) -> None:
+        self.now = 1000.0
+        self.sites: dict[str, Site] = {}
+        self.delay_s = delay_s
+        self.drop: Callable[[str, str, bytes], bool] = lambda *_: False
+        self.log: list[tuple[float, str, str, bytes]] = []
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._timers: dict[str, float] = {}
+
+    def add(self, site: Site) -> None:
+        self.sites[site.name] = site
+
+    def at(self, delay_s: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._heap, (self.now + delay_s, next(self._order), action))
+
+    def pump(self, name: str) -> None:
+        """Send what a machine has to send, and arm its timer."""
+        site = self.sites[name]
+        for data, to in site.machine.datagrams_to_send(self.now):
+            self._send(site, data, TransportAddress(*to))
+        timer = site.machine.get_timer()
+        if timer is not None:
+            due = max(timer, self.now) + TICK_S
+            if self._timers.get(name) != due:
+                self._timers[name] = due
+                self.at(due - self.now, lambda: self._fire(name, due))
+
+    def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
+        """Let time pass; True as soon as ``until`` holds."""
+        end = self.now + seconds
+        while not until():
+            if not self._heap or self._heap[0][0] > end:
+                self.now = end
+                return until()
+            self.now, _, action = heapq.heappop(self._heap)
+            action()
+        return True
+
+    def _fire(self, name: str, due: float) -> None:
+        if self._timers.get(name) != due:
+            return
+        del self._timers[name]
+        self.sites[name].machine.handle_timer(self.now)
+        self.pump(name)
+
+    def _send(self, site: Site, data: bytes, to: TransportAddress) -> None:
+        source = site.address if site.nat is None else site.nat.outbound(site.address, to)
+        for other in self.sites.values():
+            if to.host == (other.nat.host if other.nat else other.address.host):
+                self._deliver(site, other, data, source, to)
+
+    def _deliver(
+        self, site: Site, other: Site, data: bytes, source: TransportAddress, to: TransportAddress
+    ) -> None:
+        if self.drop(site.name, other.name, data):
+            return
+
+        def arrive() -> None:
+            inside = to if other.nat is None else other.nat.inbound(source, to)
+            if inside != other.address:
+                return
+            self.log.append((self.now, site.name, other.name, data))
+            other.machine.receive_datagram(data, source, self.now)
+            self.pump(other.name)
+
+        self.at(self.delay_s(site.name, other.name), arrive)
