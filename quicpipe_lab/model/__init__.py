@@ -1,1 +1,1 @@
-"""Data: NATs, topologies, scenarios and results. Standard library only; describes, never executes."""
+"""Data: NATs, topologies, scenarios, results. Standard library only; describes, never executes."""

@@ -89,6 +89,13 @@ class Scenario:
     options: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._check_roles()
+        if self.oob_delay_s < 0:
+            raise ScenarioError("oob_delay_s", "a delay cannot be negative")
+        self._check_transfers()
+        self._check_cuts()
+
+    def _check_roles(self) -> None:
         for role in ("dialer", "accepter", "relay"):
             name = getattr(self, role)
             node = self.topology.by_name.get(name)
@@ -98,9 +105,8 @@ class Scenario:
                 raise ScenarioError(f"roles.{role}", f"{name!r} is a NAT and runs no programs")
         if len({self.dialer, self.accepter, self.relay}) < 3:
             raise ScenarioError("roles", "dialer, accepter and relay are three different hosts")
-        if self.oob_delay_s < 0:
-            raise ScenarioError("oob_delay_s", "a delay cannot be negative")
-        cuts: set[frozenset[str]] = set()
+
+    def _check_transfers(self) -> None:
         transferring = False
         for index, step in enumerate(self.steps):
             where = f"step[{index}]"
@@ -114,6 +120,14 @@ class Scenario:
                 case WaitFor():
                     self._check_wait(where, step, transferring)
                     transferring = transferring and not step.transfer
+        if transferring:
+            raise ScenarioError("step", "the last transfer is never waited for")
+
+    def _check_cuts(self) -> None:
+        cuts: set[frozenset[str]] = set()
+        for index, step in enumerate(self.steps):
+            where = f"step[{index}]"
+            match step:
                 case Cut(between=between):
                     self._check_between(where, between)
                     cuts.add(frozenset(between))
@@ -121,8 +135,6 @@ class Scenario:
                     if frozenset(between) not in cuts:
                         raise ScenarioError(f"{where}.between", "restores what was not cut")
                     cuts.remove(frozenset(between))
-        if transferring:
-            raise ScenarioError("step", "the last transfer is never waited for")
 
     def _check_wait(self, where: str, step: WaitFor, transferring: bool) -> None:
         given = (step.path, step.echoed_bytes, step.transfer or None, step.event)
