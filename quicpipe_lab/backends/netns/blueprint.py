@@ -1,0 +1,119 @@
+"""What the supervisor is to build, spelled out: no decision is left to it.
+
+The caller's side makes a Blueprint from a Topology (plan.py), it travels as JSON, and the
+supervisor carries it out (namespaces.py). Named tuples, because the supervisor's start is what a
+lab's start waits for, and dataclasses alone would cost it 5 ms of imports.
+"""
+
+from typing import Any, NamedTuple
+
+
+class Set(NamedTuple):
+    """A dynamic nftables set, or a map where ``data`` is not empty; types in nft's words."""
+
+    name: str
+    key: list[str]
+    data: list[str]
+    timeout_s: int
+
+    def __str__(self) -> str:
+        kind, types = ("map", f" : {' . '.join(self.data)}") if self.data else ("set", "")
+        return (
+            f"{kind} {self.name} {{ type {' . '.join(self.key)}{types}; size 65535; "
+            f"flags dynamic,timeout; timeout {self.timeout_s}s; }}"
+        )
+
+
+class Chain(NamedTuple):
+    """A base chain; a rule is a list of statements in the part of nft's language that nft.py reads.
+
+    ``kind`` is ``filter`` or ``nat``.
+    """
+
+    name: str
+    kind: str
+    hook: str
+    priority: int
+    rules: list[list[str]]
+
+    def __str__(self) -> str:
+        head = f"type {self.kind} hook {self.hook} priority {self.priority}; policy accept;"
+        lines = [head, *(" ".join(rule) for rule in self.rules)]
+        return "\n".join([f"chain {self.name} {{", *(f"    {line}" for line in lines), "}"])
+
+
+class Table(NamedTuple):
+    """An nftables table of the ip family; ``str`` gives it in nft's language."""
+
+    name: str
+    sets: list[Set]
+    chains: list[Chain]
+
+    def __str__(self) -> str:
+        parts = [*map(str, self.sets), *map(str, self.chains)]
+        lines = [f"    {line}" for part in parts for line in part.splitlines()]
+        return "\n".join([f"table ip {self.name} {{", *lines, "}"])
+
+
+class End(NamedTuple):
+    """One end of a veth pair. ``number`` is its index in its namespace."""
+
+    interface: str
+    number: int
+    mac: str
+    address: str
+
+
+class Wire(NamedTuple):
+    """A veth pair from a node, towards the core (``upper``), to the node below."""
+
+    lower_node: str
+    prefix_length: int
+    upper: End
+    lower: End
+
+
+class Space(NamedTuple):
+    """A node's network namespace.
+
+    ``sysctls`` are written before there is any interface, ``conntrack_sysctls`` once the tables
+    are in (they appear with the kernel's conntrack). ``wires`` are the ones that go down from here.
+    """
+
+    node: str
+    sysctls: list[list[str]]
+    gateway: str | None
+    wires: list[Wire]
+    tables: list[Table]
+    conntrack_sysctls: list[list[str]]
+
+
+class Blueprint(NamedTuple):
+    """Every namespace of a lab, in order from the core outwards."""
+
+    topology: str
+    spaces: list[Space]
+
+
+def blueprint_from_json(data: Any) -> Blueprint:
+    """The inverse of ``json.dumps``, which writes named tuples as lists."""
+    topology, spaces = data
+    return Blueprint(topology, [_space(space) for space in spaces])
+
+
+def table_from_json(data: Any) -> Table:
+    """A table out of the lists that ``json.dumps`` made of it."""
+    name, sets, chains = data
+    return Table(name, [Set(*one) for one in sets], [Chain(*one) for one in chains])
+
+
+def _space(data: Any) -> Space:
+    node, sysctls, gateway, wires, tables, conntrack_sysctls = data
+    return Space(
+        node,
+        sysctls,
+        gateway,
+        [Wire(lower, length, End(*up), End(*down)) for lower, length, up, down in wires],
+        [table_from_json(table) for table in tables],
+        conntrack_sysctls,
+    )

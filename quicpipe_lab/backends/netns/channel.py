@@ -1,0 +1,65 @@
+"""The control socket between a Lab and its supervisor: JSON objects with open files beside them.
+
+The socket is SOCK_SEQPACKET: the kernel keeps messages apart and each with its files. Both ends
+are blocking and take turns, a request and its answer.
+"""
+
+import array
+import json
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+MAX_FDS = 200
+"""Files in one message; the kernel's own limit is 253 (SCM_MAX_FD)."""
+_MAX_SIZE_BYTES = 192 * 1024
+_INT_SIZE_BYTES = array.array("i").itemsize
+
+Message = dict[str, Any]
+
+
+class Channel:
+    """One end of the control socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    @classmethod
+    def pair(cls) -> tuple["Channel", socket.socket]:
+        """The caller's end, and the socket that the supervisor inherits."""
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return cls(here), there
+
+    def fileno(self) -> int:
+        """For selectors."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Idempotent. Closing the caller's end takes the lab down."""
+        self._sock.close()
+
+    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
+        """Raises OSError where the other end is gone or the message too long."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self._sock.sendmsg([json.dumps(message).encode()], rights)
+
+    def receive(self) -> tuple[Message, list[int]]:
+        """The next message and its files, all close-on-exec. Raises EOFError at the end."""
+        space = socket.CMSG_SPACE(MAX_FDS * _INT_SIZE_BYTES)
+        try:
+            data, ancillary, _, _ = self._sock.recvmsg(
+                _MAX_SIZE_BYTES, space, socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:
+            data, ancillary = b"", []
+        fds = array.array("i")
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.frombytes(content[: len(content) - len(content) % _INT_SIZE_BYTES])
+        if not data:
+            for fd in fds:
+                os.close(fd)
+            raise EOFError("the other end of the control socket is gone")
+        message: Message = json.loads(data)
+        return message, list(fds)

@@ -1,0 +1,28 @@
+"""Exceptions on their way from the supervisor to its caller: data in between."""
+
+import errno
+
+from quicpipe_lab.backends.netns.channel import Message
+from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
+
+
+def describe(error: Exception) -> Message:
+    """An exception as an answer."""
+    if isinstance(error, BackendUnavailableError):
+        return {"error": error.problem, "remedy": error.remedy}
+    if isinstance(error, QuicpipeLabError):
+        return {"error": str(error)}
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return {
+            "error": "no more open files are allowed, and a lab needs one for each node",
+            "remedy": "raise the limit: ulimit -n",
+        }
+    return {"error": f"{type(error).__name__}: {error}"}
+
+
+def raise_described(answer: Message) -> None:
+    """Raise what the answer describes, if it does. Raises QuicpipeLabError."""
+    if "remedy" in answer:
+        raise BackendUnavailableError(answer["error"], answer["remedy"])
+    if "error" in answer:
+        raise QuicpipeLabError(answer["error"])

@@ -1,0 +1,204 @@
+"""A lab on Linux, from its caller's side: start it, run programs in it, cut it, take it down.
+
+Nothing here enters a namespace or needs a privilege: all that is done by the supervisor, a process
+of its own (supervisor.py). The lab ends with this process, however it ends.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from quicpipe_lab.backends.netns.channel import MAX_FDS, Channel, Message
+from quicpipe_lab.backends.netns.cuts import cut_point, cuts_table
+from quicpipe_lab.backends.netns.failures import raise_described
+from quicpipe_lab.backends.netns.plan import plan
+from quicpipe_lab.backends.netns.process import Process
+from quicpipe_lab.errors import BackendUnavailableError, LocalProtocolError, QuicpipeLabError
+from quicpipe_lab.model.topology import CORE, Topology
+
+__all__ = ["Lab", "Process"]
+
+_SUPERVISOR = "quicpipe_lab.backends.netns.supervisor"
+
+
+class Lab:
+    """A topology that runs: a context manager. Not for use by several threads at once."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self._channel: Channel | None = None
+        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._pid: int | None = None
+        self._namespaces: dict[str, int] = {}
+        self._cuts: dict[str, dict[frozenset[str], list[str]]] = {}
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's process id, as this process sees it."""
+        if self._pid is None:
+            raise LocalProtocolError("the lab is not up")
+        return self._pid
+
+    def __enter__(self) -> "Lab":
+        return self.up()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.down()
+
+    def up(self) -> "Lab":
+        """Build it. Raises BackendUnavailableError, UnsupportedBehaviorError, QuicpipeLabError.
+
+        A lab that could not be built leaves nothing behind.
+        """
+        if self._channel is not None:
+            raise LocalProtocolError("the lab is up already")
+        if sys.platform != "linux":
+            raise BackendUnavailableError(
+                "network namespaces are Linux's own", "run there, or use the sim backend"
+            )
+        try:
+            self._start()
+        except BaseException:
+            self.down()
+            raise
+        return self
+
+    def _start(self) -> None:
+        self._channel, there = Channel.pair()
+        blueprint = os.memfd_create("blueprint")
+        with there, os.fdopen(blueprint, "w+b") as file:
+            file.write(json.dumps(plan(self.topology)).encode())
+            file.flush()
+            file.seek(0)
+            self._supervisor = subprocess.Popen(
+                [sys.executable, "-m", _SUPERVISOR, str(there.fileno())],
+                stdin=file,
+                pass_fds=[there.fileno()],
+                # Ctrl-C at the terminal is for the caller, which takes the lab down in its order.
+                start_new_session=True,
+            )
+        _, (pidfd,) = self._receive()
+        self._pid = _pid_of(pidfd)
+        os.close(pidfd)
+
+    def down(self) -> None:
+        """Kill what runs in it, and wait until all of it is gone. Idempotent."""
+        if self._channel is not None:
+            self._channel.close()
+        if self._supervisor is not None:
+            self._supervisor.wait()
+        for fd in self._namespaces.values():
+            os.close(fd)
+        self._channel = self._supervisor = self._pid = None
+        self._namespaces, self._cuts = {}, {}
+
+    def spawn(
+        self,
+        node: str,
+        argv: Sequence[str],
+        *,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        extra_fds: Mapping[int, int] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+    ) -> Process:
+        """Start a program on a node. Raises QuicpipeLabError where it cannot be started.
+
+        ``quicpipe-lab`` as ``argv[0]`` is this package's own, run without a Python start. Files
+        are given by their number here; ``extra_fds`` by their number in the program. Without
+        ``stdin`` the program reads nothing; without the others it writes where this process did
+        when the lab was started. ``env`` replaces the environment.
+        """
+        self._require_node(node)
+        if not argv:
+            raise LocalProtocolError("a program's argv begins with its name")
+        standard = {0: stdin, 1: stdout, 2: stderr}
+        fds = {number: fd for number, fd in standard.items() if fd is not None}
+        fds |= extra_fds or {}
+        request: Message = {
+            "request": "spawn",
+            "node": node,
+            "argv": list(argv),
+            "fds": list(fds),
+            "env": None if env is None else dict(env),
+            "cwd": str(Path.cwd() if cwd is None else Path(cwd).absolute()),
+        }
+        _, (pidfd, exit_fd) = self._ask(request, list(fds.values()))
+        return Process(node, tuple(argv), _pid_of(pidfd), pidfd, exit_fd)
+
+    def preload(self) -> None:
+        """Have the supervisor import what ``quicpipe-lab``'s programs need, before the first."""
+        self._ask({"request": "preload"})
+
+    def cut(self, one: str, other: str) -> None:
+        """Nothing passes between two nodes any more, at the router where their ways part.
+
+        Where that router is one of the two, it loses the link towards the other; otherwise it
+        drops what goes between its links towards the two, whichever nodes behind them it is from.
+        """
+        router, interfaces = cut_point(self.topology, one, other)
+        cuts = self._cuts.get(router, {}) | {frozenset((one, other)): interfaces}
+        self._apply_cuts(router, cuts)
+
+    def restore(self, one: str, other: str) -> None:
+        """Undo ``cut`` of the same two nodes, in either order. Raises LocalProtocolError."""
+        router, _ = cut_point(self.topology, one, other)
+        cuts = dict(self._cuts.get(router, {}))
+        if cuts.pop(frozenset((one, other)), None) is None:
+            raise LocalProtocolError(f"{one!r} and {other!r} are not cut off from each other")
+        self._apply_cuts(router, cuts)
+
+    def _apply_cuts(self, router: str, cuts: dict[frozenset[str], list[str]]) -> None:
+        table = cuts_table(list(cuts.values()))
+        self._ask({"request": "table", "node": router, "table": table})
+        self._cuts[router] = cuts
+
+    def namespaces(self) -> dict[str, int]:
+        """Every node's network namespace as an open file of this process, the lab's to close."""
+        missing = [node for node in (CORE, *self.topology.uplinks) if node not in self._namespaces]
+        for start in range(0, len(missing), MAX_FDS):
+            nodes = missing[start : start + MAX_FDS]
+            _, fds = self._ask({"request": "namespaces", "nodes": nodes})
+            self._namespaces |= dict(zip(nodes, fds, strict=True))
+        return dict(self._namespaces)
+
+    def _require_node(self, node: str) -> None:
+        if node != CORE and node not in self.topology.by_name:
+            raise LocalProtocolError(f"there is no node {node!r}")
+
+    def _ask(self, request: Message, fds: Sequence[int] = ()) -> tuple[Message, list[int]]:
+        if self._channel is None:
+            raise LocalProtocolError("the lab is not up")
+        try:
+            self._channel.send(request, fds)
+        except (BrokenPipeError, ConnectionResetError):
+            raise QuicpipeLabError("the lab's supervisor is gone") from None
+        return self._receive()
+
+    def _receive(self) -> tuple[Message, list[int]]:
+        assert self._channel is not None
+        try:
+            answer, fds = self._channel.receive()
+        except EOFError:
+            raise QuicpipeLabError("the lab's supervisor is gone") from None
+        raise_described(answer)
+        return answer, fds
+
+
+def _pid_of(pidfd: int) -> int:
+    """The process id behind a pidfd, as this process's PID namespace counts."""
+    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
+        if line.startswith("Pid:"):
+            return int(line.split()[1])
+    raise QuicpipeLabError("the kernel does not tell a pidfd's process id: Linux 5.3 or later does")

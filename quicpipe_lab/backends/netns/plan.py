@@ -1,0 +1,118 @@
+"""From a Topology to the Blueprint that the supervisor carries out: pure, on the caller's side."""
+
+from ipaddress import IPv4Address
+
+from quicpipe_lab.backends.netns.blueprint import Blueprint, End, Space, Table, Wire
+from quicpipe_lab.backends.netns.rules import conntrack_sysctls, nat_table
+from quicpipe_lab.errors import UnsupportedBehaviorError
+from quicpipe_lab.model.topology import CORE, Nat, Topology, Uplink
+
+_NAME_LIMIT = 15  # IFNAMSIZ less its terminating zero
+_RESERVED = {"lo", "all", "default"}
+_FIRST_INDEX = 101
+"""Above the numbers of what some kernels put into every new namespace (tunl0, sit0, ...)."""
+
+
+def interface_name(topology: Topology, node: str, neighbour: str) -> str:
+    """The name of ``node``'s interface on its link with ``neighbour``.
+
+    It is the neighbour's name, shortened where Linux allows no name as long as that.
+    """
+    return _interface_names(_neighbours(topology, node))[neighbour]
+
+
+def plan(topology: Topology) -> Blueprint:
+    """Raises UnsupportedBehaviorError for what the kernel's means cannot do exactly."""
+    _refuse_impairment(topology)
+    children: dict[str, list[Uplink]] = {CORE: [], **{node.name: [] for node in topology.nodes}}
+    for uplink in topology.uplinks.values():
+        children[uplink.upper].append(uplink)
+    names = {
+        node: _interface_names(_around(topology, node, below)) for node, below in children.items()
+    }
+    return Blueprint(
+        topology.name,
+        [_space(topology, node, children[node], names) for node in (CORE, *topology.uplinks)],
+    )
+
+
+def _space(
+    topology: Topology, node: str, below: list[Uplink], names: dict[str, dict[str, str]]
+) -> Space:
+    uplink = topology.uplinks.get(node)
+    known = topology.by_name.get(node)
+    behavior = known.behavior if isinstance(known, Nat) else None
+    tables: list[Table] = []
+    late: list[list[str]] = []
+    if behavior is not None and uplink is not None:
+        tables = [nat_table(behavior, names[node][uplink.upper])]
+        late = conntrack_sysctls(behavior)
+    first = _FIRST_INDEX + (uplink is not None)
+    return Space(
+        node,
+        _sysctls(forwards=node == CORE or behavior is not None),
+        str(uplink.upper_address) if uplink else None,
+        [_wire(one, first + position, names) for position, one in enumerate(below)],
+        tables,
+        late,
+    )
+
+
+def _wire(uplink: Uplink, upper_index: int, names: dict[str, dict[str, str]]) -> Wire:
+    """The lower end is always the first interface of its namespace."""
+    lower, upper = uplink.lower, uplink.upper
+    return Wire(
+        lower,
+        uplink.network.prefixlen,
+        _end(names[upper][lower], upper_index, uplink.upper_address),
+        _end(names[lower][upper], _FIRST_INDEX, uplink.lower_address),
+    )
+
+
+def _end(interface: str, index: int, address: IPv4Address) -> End:
+    mac = ":".join(f"{byte:02x}" for byte in b"\x02\x00" + address.packed)
+    return End(interface, index, mac, str(address))
+
+
+def _sysctls(forwards: bool) -> list[list[str]]:
+    """A new namespace copies the host's IPv4 settings, so every one that matters is set."""
+    return [
+        ["net/ipv4/ip_forward", "1" if forwards else "0"],
+        ["net/ipv4/conf/all/rp_filter", "0"],
+        ["net/ipv4/conf/default/rp_filter", "0"],
+        # No IPv6 on the links, for none is addressed: no router solicitations in captures, and no
+        # wait for duplicate address detection. The loopback interface keeps ::1.
+        ["net/ipv6/conf/default/disable_ipv6", "1"],
+    ]
+
+
+def _refuse_impairment(topology: Topology) -> None:
+    for index, link in enumerate(topology.links):
+        for field, value in (("delay_s", link.delay_s), ("loss", link.loss)):
+            if value:
+                raise UnsupportedBehaviorError(
+                    f"link[{index}].{field} of {value:g}: the netns backend has no impaired links"
+                )
+
+
+def _neighbours(topology: Topology, node: str) -> list[str]:
+    return _around(topology, node, topology.children(node))
+
+
+def _around(topology: Topology, node: str, below: list[Uplink]) -> list[str]:
+    above = [topology.uplinks[node].upper] if node != CORE else []
+    return above + [uplink.lower for uplink in below]
+
+
+def _interface_names(neighbours: list[str]) -> dict[str, str]:
+    """No two are equal: a node's name has no tilde."""
+    names: dict[str, str] = {}
+    shortened = 0
+    for neighbour in neighbours:
+        if len(neighbour) <= _NAME_LIMIT and neighbour not in _RESERVED:
+            names[neighbour] = neighbour
+        else:
+            suffix = f"~{shortened}"
+            names[neighbour] = neighbour[: _NAME_LIMIT - len(suffix)] + suffix
+            shortened += 1
+    return names

@@ -1,0 +1,165 @@
+"""Starts programs in namespaces, as children of the supervisor.
+
+``quicpipe-lab`` is not executed but called, in a child that is forked from the supervisor: what
+its programs import is imported once for a lab, not once a program.
+"""
+
+import contextlib
+import fcntl
+import importlib.util
+import os
+import resource
+import signal
+import sys
+import traceback
+from typing import NoReturn
+
+from quicpipe_lab.backends.netns.namespaces import enter
+from quicpipe_lab.errors import QuicpipeLabError
+
+OWN_PROGRAM = "quicpipe-lab"
+
+_PRELOADED = (
+    "aioquic.quic.connection",
+    "aioquic.h3.connection",
+    "quicpipe_lab.cli",
+    "quicpipe_lab.protocol.quic",
+    "quicpipe_lab.protocol.relay",
+    "quicpipe_lab.protocol.dialer",
+    "quicpipe_lab.protocol.accepter",
+    "quicpipe_lab.shell.udp",
+)
+_FIRST_FREE_FD = 3
+_MAX_FD = 1 << 30
+_NOT_STARTED = 127
+
+
+class Program:
+    """What to start. ``fds``: number in the program to a file of the supervisor."""
+
+    def __init__(
+        self,
+        namespace: int,
+        argv: list[str],
+        fds: dict[int, int],
+        env: dict[str, str] | None,
+        cwd: str | None,
+    ) -> None:
+        self.namespace = namespace
+        self.argv = argv
+        self.fds = fds
+        self.env = env
+        self.cwd = cwd
+
+
+def preload() -> None:
+    """Import what the programs of ``quicpipe-lab`` need, so that every child has it."""
+    for name in _PRELOADED:
+        if importlib.util.find_spec(name) is not None:
+            importlib.import_module(name)
+
+
+def start(program: Program, descriptor_limit: tuple[int, int]) -> int:
+    """The new process's id. Raises QuicpipeLabError where it cannot be started."""
+    if program.argv[0] == OWN_PROGRAM:
+        preload()
+    complaint, complaint_writer = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _become(program, complaint_writer, descriptor_limit)
+        finally:
+            os._exit(_NOT_STARTED)
+    os.close(complaint_writer)
+    with os.fdopen(complaint, encoding="utf-8") as reader:
+        problem = reader.read()
+    if problem:
+        os.waitpid(pid, 0)
+        raise QuicpipeLabError(problem)
+    return pid
+
+
+def _become(program: Program, complaint: int, descriptor_limit: tuple[int, int]) -> NoReturn:
+    """In the child. What goes wrong before the program runs is written to ``complaint``."""
+    own = program.argv[0] == OWN_PROGRAM
+    try:
+        _reset_signals(python=own)
+        os.setsid()
+        enter(program.namespace)
+        complaint = _arrange_fds(program.fds, complaint)
+        resource.setrlimit(resource.RLIMIT_NOFILE, descriptor_limit)
+        if program.cwd is not None:
+            os.chdir(program.cwd)
+        if not own:
+            _execute(program)
+    except (OSError, QuicpipeLabError) as error:
+        os.write(complaint, f"{program.argv[0]} cannot be started: {error}".encode())
+        os._exit(_NOT_STARTED)
+    os.close(complaint)
+    if program.env is not None:
+        os.environ.clear()
+        os.environ.update(program.env)
+    os._exit(_call(program.argv))
+
+
+def _execute(program: Program) -> NoReturn:
+    env = dict(os.environ) if program.env is None else program.env
+    try:
+        os.execvpe(program.argv[0], program.argv, env)
+    except (FileNotFoundError, NotADirectoryError):
+        where = "there is no such file" if "/" in program.argv[0] else "it is not on the PATH"
+        raise QuicpipeLabError(where) from None
+    except OSError as error:
+        raise QuicpipeLabError(error.strerror) from None
+
+
+def _reset_signals(python: bool) -> None:
+    """As a fresh process has them: Python's own takes SIGINT as an exception and no SIGPIPE."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler if python else signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN if python else signal.SIG_DFL)
+
+
+def _arrange_fds(fds: dict[int, int], complaint: int) -> int:
+    """Put every file at its number and close all others; the new number of ``complaint``."""
+    above = max(fds, default=0) + 1
+    above = max(above, _FIRST_FREE_FD)
+    # First out of each other's way: a source may have the number of another's target.
+    copies = {number: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above) for number, fd in fds.items()}
+    complaint = fcntl.fcntl(complaint, fcntl.F_DUPFD_CLOEXEC, above)
+    if 0 not in copies:
+        copies[0] = os.open(os.devnull, os.O_RDONLY)
+    for number, copy in copies.items():
+        os.dup2(copy, number, inheritable=True)
+    kept = sorted({0, 1, 2, complaint, *copies})
+    for low, high in zip(kept, [*kept[1:], _MAX_FD], strict=True):
+        os.closerange(low + 1, high)
+    return complaint
+
+
+def _call(argv: list[str]) -> int:
+    """Run ``quicpipe-lab`` in this process; its exit status, as Python would give it."""
+    sys.argv = argv
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
+    try:
+        from quicpipe_lab.cli import main
+
+        status: object = main(argv[1:])
+    except SystemExit as stop:
+        status = stop.code
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    if status is not None and not isinstance(status, int):
+        print(status, file=sys.stderr)
+        status = 1
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    return int(status or 0) & 0xFF
