@@ -1,0 +1,91 @@
+"""The self-signed certificate of a relay or an accepter: made on first use, pinned by peers."""
+
+import datetime
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+
+from quicpipe_lab.errors import QuicpipeLabError
+
+IDENTITY_FILE = "identity.pem"
+"""Private key and certificate in one file, so that they cannot come apart."""
+
+_VALID_FOR = datetime.timedelta(days=100 * 365)
+"""As long as the original's: whoever pins a fingerprint has no use for an expiry."""
+
+
+def load_or_create(directory: Path) -> tuple[x509.Certificate, Ed25519PrivateKey]:
+    """The certificate and private key kept in ``directory``. Raises QuicpipeLabError."""
+    path = directory / IDENTITY_FILE
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            _write_once(path, _create())
+        return _load(path)
+    except OSError as error:
+        raise QuicpipeLabError(f"certificate {path}: {error.strerror or error}") from None
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """SHA-256 of the certificate in lower-case hex: what peers pin."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def _create() -> bytes:
+    key = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "quicpipe-lab")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))  # for peers whose clocks are behind
+        .not_valid_after(now + _VALID_FOR)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("quicpipe-lab")]), critical=False)
+        .sign(key, algorithm=None)
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return private + certificate.public_bytes(Encoding.PEM)
+
+
+def _write_once(path: Path, pem: bytes) -> None:
+    """Whole or not at all, readable by its owner alone; of two who try, the first one wins."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(pem)
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    finally:
+        Path(temporary).unlink()
+
+
+def _load(path: Path) -> tuple[x509.Certificate, Ed25519PrivateKey]:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise QuicpipeLabError(f"certificate {path}: others may read the key; chmod 600 it")
+    pem = path.read_bytes()
+    try:
+        key = load_pem_private_key(pem, password=None)
+        certificate = x509.load_pem_x509_certificate(pem)
+    except (ValueError, TypeError) as error:
+        raise QuicpipeLabError(f"certificate {path}: {str(error).splitlines()[0]}") from None
+    if not isinstance(key, Ed25519PrivateKey) or certificate.public_key() != key.public_key():
+        raise QuicpipeLabError(f"certificate {path}: not an Ed25519 key with its certificate")
+    return certificate, key

@@ -1,0 +1,99 @@
+"""Drives the relay machine on a real socket until a signal ends it: synchronous, one thread."""
+
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from quicpipe_lab.protocol.relay import Relay
+from quicpipe_lab.protocol.relay_events import Bound, Unbound
+from quicpipe_lab.shell.event_log import EventLog
+from quicpipe_lab.shell.relay_socket import RelayTransport
+
+
+class RelayLoop:
+    """``run`` returns after SIGTERM, SIGINT or ``stop``; every client has then been told."""
+
+    def __init__(
+        self, relay: Relay, opened: socket.socket, transport: RelayTransport, log: EventLog
+    ) -> None:
+        self._relay = relay
+        self._socket = opened
+        self._transport = transport
+        self._log = log
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Make ``run`` return. Only from the loop's own thread or a signal handler."""
+        self._stopping = True
+
+    def run(self, on_ready: Callable[[], None]) -> None:
+        """Serve. ``on_ready`` is called once signals lead to an orderly end."""
+        waker, wakes = socket.socketpair()
+        waker.setblocking(False)
+        wakes.setblocking(False)
+        before = {
+            number: signal.signal(number, self._on_signal)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        before_fd = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+        try:
+            with waker, wakes, selectors.DefaultSelector() as selector:
+                selector.register(self._socket, selectors.EVENT_READ)
+                selector.register(wakes, selectors.EVENT_READ)
+                on_ready()
+                while not self._stopping:
+                    selector.select(self._wait_s())
+                    self._turn()
+            self._end()
+        finally:
+            signal.set_wakeup_fd(before_fd)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # Parts
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._stopping = True
+
+    def _wait_s(self) -> float | None:
+        timer_s = self._relay.get_timer()
+        return None if timer_s is None else max(0.0, timer_s - time.monotonic())
+
+    def _turn(self) -> None:
+        """Whatever there is to do now."""
+        relay = self._relay
+        touched = self._transport.receive(relay, time.monotonic)
+        now = time.monotonic()
+        timer_s = relay.get_timer()
+        if timer_s is not None and timer_s <= now:
+            relay.handle_timer(now)
+            touched = True
+        if touched:
+            self._flush(now)
+
+    def _flush(self, now: float) -> None:
+        datagrams = self._relay.datagrams_to_send(now)
+        if datagrams:
+            self._transport.send(datagrams)
+        while (event := self._relay.next_event()) is not None:
+            # The log says how many IDs; which ones is between the clients and the relay.
+            if isinstance(event, Bound | Unbound):
+                name = type(event).__name__.lower()
+                self._log.write(name, address=event.address, num=len(event.connection_ids))
+            else:
+                self._log.record(event)
+
+    def _end(self) -> None:
+        self._relay.close()
+        now = time.monotonic()
+        self._flush(now)
+        # Closing periods (RFC 9000, 10.2) exist to answer stragglers. Nobody will be here to do
+        # so; to have them over makes aioquic finish its qlog.
+        self._relay.handle_timer(now + 60.0)
+        self._flush(now)
+        counted = {one.name.lower(): count for one, count in self._relay.counters.items()}
+        self._log.write("stopped", datagrams=counted)
