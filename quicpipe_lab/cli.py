@@ -1,5 +1,264 @@
-"""The command line: arguments to calls to text."""
+"""The command line: arguments to calls to text. Imports what a command needs when it is run."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from quicpipe_lab.errors import (
+    BackendUnavailableError,
+    QuicpipeLabError,
+    RemoteProtocolError,
+    UnsupportedBehaviorError,
+)
+
+OK, DIFFERENT, BAD_INPUT, CANNOT = 0, 1, 2, 3
+"""Exit statuses (DESIGN.md 8): as expected; another outcome; bad input; not on this machine."""
+INTERRUPTED = 128 + signal.SIGINT
 
 
-def main() -> int:
-    return 0
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status. No traceback reaches a user."""
+    try:
+        arguments = _parser().parse_args(argv)
+    except _UsageError as error:
+        return _complain(str(error), BAD_INPUT, wants_json="--json" in (argv or sys.argv))
+    wants_json = getattr(arguments, "json", False)
+    try:
+        status: int = arguments.run(arguments)
+    except (BackendUnavailableError, UnsupportedBehaviorError) as problem:
+        return _complain(str(problem), CANNOT, wants_json)
+    except RemoteProtocolError as problem:
+        return _complain(str(problem), DIFFERENT, wants_json)
+    except QuicpipeLabError as problem:
+        return _complain(str(problem), BAD_INPUT, wants_json)
+    except KeyboardInterrupt:
+        return _complain("interrupted; nothing was left running", INTERRUPTED, wants_json)
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python must not fail again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DIFFERENT
+    return status
+
+
+def _complain(problem: str, status: int, wants_json: bool) -> int:
+    line = " ".join(problem.split())
+    print(f"quicpipe-lab: {line}", file=sys.stderr)
+    if wants_json:
+        print(json.dumps({"error": line, "exit_status": status}))
+    return status
+
+
+# Commands
+
+
+def _scenario(arguments: argparse.Namespace) -> int:
+    from quicpipe_lab import resources
+
+    if arguments.list:
+        return _list_scenarios(arguments.json)
+    if arguments.name is None:
+        raise QuicpipeLabError("which scenario? --list shows them")
+    from quicpipe_lab import console
+    from quicpipe_lab.backends import base
+
+    scenario = resources.find_scenario(arguments.name)
+    watcher = console.watcher(scenario, quiet=arguments.json)
+    with watcher:
+        result = base.run(
+            scenario,
+            backend=arguments.backend,
+            run_dir=arguments.run_dir,
+            observe=watcher.observe,
+        )
+    if arguments.json:
+        print(result.dumps())
+    else:
+        console.print_summary(result)
+    return OK if result.ok else DIFFERENT
+
+
+def _list_scenarios(wants_json: bool) -> int:
+    from quicpipe_lab import resources
+
+    scenarios = [resources.find_scenario(name) for name in resources.scenario_names()]
+    if wants_json:
+        rows = [
+            {"name": one.name, "summary": one.summary, "expected": one.expect} for one in scenarios
+        ]
+        print(json.dumps({"scenarios": rows}))
+    else:
+        width = max(len(one.name) for one in scenarios)
+        for one in scenarios:
+            print(f"{one.name:{width}}  {one.summary}")
+    return OK
+
+
+def _peer(arguments: argparse.Namespace) -> int:
+    from quicpipe_lab.shell import peer_program
+
+    given = {
+        name: value
+        for name, value in vars(arguments).items()
+        if name in peer_program.PeerOptions.__dataclass_fields__
+    }
+    program = {"dial": peer_program.run_dial, "accept": peer_program.run_accept}
+    return program[arguments.command](peer_program.PeerOptions(**given))
+
+
+def _relay(arguments: argparse.Namespace) -> int:
+    from quicpipe_lab.shell import certificates, relay_program
+
+    host, _, port = arguments.bind.rpartition(":")
+    if not host or not port.isdecimal():
+        raise QuicpipeLabError(f"--bind {arguments.bind!r} is not HOST:PORT")
+    options = relay_program.RelayOptions(
+        certificate_directory=arguments.certificate_dir or certificates.user_directory("relay"),
+        host=host.strip("[]"),
+        port=int(port),
+        token=arguments.token,
+        strict=arguments.strict,
+        node=arguments.node or "relay",
+        events=arguments.events,
+        qlog=arguments.qlog,
+        keylog=arguments.keylog,
+        xdp=arguments.xdp,
+    )
+    return relay_program.run_relay(options)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from quicpipe_lab.shell import doctor
+
+    return doctor.run(json=arguments.json)
+
+
+def _capture(arguments: argparse.Namespace) -> int:
+    from quicpipe_lab.shell import capture
+
+    return capture.main(arguments.rest)
+
+
+# The parser
+
+
+class _UsageError(Exception):
+    pass
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        command = self.prog.partition(" ")[2]
+        raise _UsageError(f"{command}: {message}" if command else message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="quicpipe-lab",
+        description="Point-to-point QUIC through NATs, and a laboratory to see it happen.",
+    )
+    commands: Any = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_scenario(commands)
+    _add_relay(commands)
+    _add_dial(commands)
+    _add_accept(commands)
+    doctor = commands.add_parser("doctor", help="what this machine can do, and how to enable more")
+    doctor.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    doctor.set_defaults(run=_doctor)
+    capture = commands.add_parser("_capture", prefix_chars="\0")
+    capture.add_argument("rest", nargs="*")
+    capture.set_defaults(run=_capture)
+    return parser
+
+
+def _add_scenario(commands: Any) -> None:
+    parser = commands.add_parser("scenario", help="run a scenario in a lab of NATs and a relay")
+    parser.add_argument("name", nargs="?", help="a bundled scenario, or the path of a TOML file")
+    parser.add_argument("--list", action="store_true", help="show the bundled scenarios")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="default: runs/NAME-TIME")
+    parser.add_argument("--backend", default="netns", help="netns, the real kernel")
+    parser.set_defaults(run=_scenario)
+
+
+def _add_relay(commands: Any) -> None:
+    parser = commands.add_parser("relay", help="forward QUIC packets between registered peers")
+    parser.add_argument("--bind", default="0.0.0.0:0", metavar="HOST:PORT")
+    parser.add_argument("--token", help="bearer token that clients must show")
+    parser.add_argument("--strict", action="store_true", help="refuse to start without a token")
+    parser.add_argument(
+        "--xdp",
+        metavar="IFACE",
+        default=os.environ.get("QUICPIPE_XDP_IFACE") or None,
+        help="relay in the kernel on this interface (default: $QUICPIPE_XDP_IFACE)",
+    )
+    _add_certificate(parser)
+    _add_logs(parser)
+    parser.set_defaults(run=_relay)
+
+
+def _add_dial(commands: Any) -> None:
+    parser = commands.add_parser("dial", help="open a connection to a peer")
+    _add_peer(parser)
+    parser.add_argument(
+        "--peer-fingerprint", metavar="HEX", help="SHA-256 of the accepter's certificate"
+    )
+    parser.add_argument("--insecure", action="store_true", help="trust any peer and any relay")
+    parser.add_argument("--server-name", metavar="NAME", help="SNI of the peer connection")
+    parser.set_defaults(run=_peer)
+
+
+def _add_accept(commands: Any) -> None:
+    parser = commands.add_parser("accept", help="accept one connection from a peer")
+    _add_peer(parser)
+    parser.add_argument("--echo", action="store_true", help="send back whatever the peer sends")
+    _add_certificate(parser)
+    parser.set_defaults(run=_peer)
+
+
+def _add_peer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--relay", metavar="HOST:PORT", help="the relay (default: $QHOST)")
+    parser.add_argument("--relay-fingerprint", metavar="HEX", help="its certificate's SHA-256")
+    parser.add_argument("--relay-ca", type=Path, metavar="FILE", help="who vouches for the relay")
+    parser.add_argument("--relay-insecure", action="store_true", help="trust any relay")
+    parser.add_argument("--token", help="bearer token for the relay")
+    parser.add_argument("--bind", default="0.0.0.0:0", metavar="HOST:PORT")
+    parser.add_argument(
+        "--oob",
+        default="-",
+        metavar="CHANNEL",
+        help="how the first packet travels: - (standard output or input), FILE, relay:NAME, qr",
+    )
+    parser.add_argument("--pipe", action="store_true", help="join standard input and output to it")
+    parser.add_argument("--alpn", default="quicpipe-lab/1", metavar="NAME")
+    parser.add_argument(
+        "--no-direct", dest="direct", action="store_false", help="stay on the relay's path"
+    )
+    parser.add_argument("--idle-timeout", type=float, default=60.0, metavar="SECONDS")
+    _add_logs(parser)
+
+
+def _add_certificate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--certificate-dir",
+        type=Path,
+        metavar="DIR",
+        help="holds or receives an Ed25519 key and certificate (default: the user's data folder)",
+    )
+
+
+def _add_logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--node", default="", metavar="NAME", help="name in logs")
+    parser.add_argument("--events", metavar="FILE|fd:N", help="write events as JSON lines")
+    parser.add_argument("--qlog", type=Path, metavar="DIR", help="write a qlog at the end")
+    parser.add_argument("--keylog", type=Path, metavar="FILE", help="write TLS secrets")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -38,6 +38,12 @@ def load_or_create(directory: Path) -> tuple[x509.Certificate, Ed25519PrivateKey
         raise QuicpipeLabError(f"certificate {path}: {error.strerror or error}") from None
 
 
+def user_directory(role: str) -> Path:
+    """Where a user's own certificate for a role lives (XDG base directories)."""
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "quicpipe-lab" / role
+
+
 def fingerprint(certificate: x509.Certificate) -> str:
     """SHA-256 of the certificate in lower-case hex: what peers pin."""
     return certificate.fingerprint(hashes.SHA256()).hex()

@@ -46,9 +46,9 @@ class EventLog:
             self.close()
 
     def record(self, event: Any) -> None:
-        """A machine's event, a dataclass: ``RelayLost(retry_s=1)`` is written as ``relay_lost``."""
+        """A machine's event, a dataclass: ``RelayLost(retry_s=1)`` is written as ``relay-lost``."""
         fields = dataclasses.fields(event)
-        name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+        name = re.sub(r"(?<!^)(?=[A-Z])", "-", type(event).__name__).lower()
         self.write(name, **{field.name: getattr(event, field.name) for field in fields})
 
     def close(self) -> None:

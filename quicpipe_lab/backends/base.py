@@ -1,0 +1,68 @@
+"""What a backend is, and how one is found: lazily, for each needs libraries of its own."""
+
+import importlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model.event import Event
+from quicpipe_lab.model.result import RunResult
+from quicpipe_lab.model.scenario import Scenario
+
+Observer = Callable[[Event], None]
+"""Called with every event of a run as it happens."""
+
+_BACKENDS = {"netns": "quicpipe_lab.backends.netns.backend"}
+
+
+class Backend(Protocol):
+    """Executes scenarios."""
+
+    name: str
+
+    def run(self, scenario: Scenario, run_dir: Path, observe: Observer) -> RunResult:
+        """Execute, leave the files in ``run_dir`` (which exists), and say how it went.
+
+        A scenario that ends otherwise than expected is a result. Raises BackendUnavailableError
+        or UnsupportedBehaviorError where this machine or this backend cannot do it.
+        """
+        ...
+
+
+def find_backend(name: str) -> Backend:
+    """Raises ScenarioError where there is none of that name."""
+    module = _BACKENDS.get(name)
+    if module is None:
+        raise ScenarioError("backend", f"{name!r} is none of {', '.join(_BACKENDS)}")
+    backend: Backend = importlib.import_module(module).BACKEND
+    return backend
+
+
+def run(
+    scenario: Scenario,
+    *,
+    backend: str = "netns",
+    run_dir: Path | None = None,
+    observe: Observer = lambda _: None,
+) -> RunResult:
+    """Run a scenario and return its result, which also stands in ``run_dir/result.json``."""
+    chosen = find_backend(backend)
+    directory = run_dir or _new_run_dir(scenario.name)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ScenarioError("run_dir", f"cannot make {directory}: {error.strerror}") from None
+    result = chosen.run(scenario, directory.resolve(), observe)
+    (directory / "result.json").write_text(result.dumps() + "\n", encoding="utf-8")
+    return result
+
+
+def _new_run_dir(scenario: str) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for attempt in range(1000):
+        directory = Path("runs") / (f"{scenario}-{stamp}" + (f"-{attempt}" if attempt else ""))
+        if not directory.exists():
+            return directory
+    raise ScenarioError("run_dir", "a thousand runs in one second")

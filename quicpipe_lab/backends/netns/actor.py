@@ -1,0 +1,82 @@
+"""An actor of a scenario: a quicpipe-lab program inside the lab, its events read as they come."""
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from quicpipe_lab.backends.netns.lab import Lab, Process
+from quicpipe_lab.model.event import Event
+
+EVENTS_FD = 3
+OOB_FD = 4
+
+
+class Actor:
+    """Spawned on construction. ``events`` holds what it has reported, by name, newest last."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        node: str,
+        command: Sequence[str],
+        *,
+        stderr: Path,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        oob: int | None = None,
+    ) -> None:
+        self.node = node
+        self.role = command[0]
+        self.events: dict[str, list[Event]] = {}
+        self.stderr = stderr
+        self._partial = b""
+        self.events_fd, write_end = os.pipe()
+        os.set_blocking(self.events_fd, False)
+        fds = {EVENTS_FD: write_end} | ({OOB_FD: oob} if oob is not None else {})
+        argv = ["quicpipe-lab", *command, "--events", f"fd:{EVENTS_FD}", "--node", node]
+        try:
+            with stderr.open("wb") as log:
+                self.process: Process = lab.spawn(
+                    node, argv, stdin=stdin, stdout=stdout, stderr=log.fileno(), extra_fds=fds
+                )
+        except BaseException:
+            os.close(self.events_fd)
+            raise
+        finally:
+            os.close(write_end)
+
+    def read_events(self, take: Callable[[Event], None]) -> bool:
+        """Hand over the events that have come; False at the end of the stream."""
+        try:
+            data = os.read(self.events_fd, 65536)
+        except BlockingIOError:
+            return True
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        for line in lines:
+            event = Event.loads(line.decode())
+            self.events.setdefault(event.name, []).append(event)
+            take(event)
+        return bool(data)
+
+    def last(self, name: str) -> Event | None:
+        """The newest event of a name."""
+        return self.events.get(name, [None])[-1]
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the program's last word on its path is the direct one."""
+        changed = self.last("path-changed")
+        return changed is not None and bool(changed.data["direct"])
+
+    def complaint(self) -> str:
+        """The last line that it wrote to standard error, for a message."""
+        with suppress(OSError):
+            lines = self.stderr.read_text("utf-8", "replace").strip().splitlines()
+            if lines:
+                return lines[-1].removeprefix("quicpipe-lab: ")
+        return "it said nothing"
+
+    def close(self) -> None:
+        """Close the event pipe."""
+        os.close(self.events_fd)

@@ -1,0 +1,111 @@
+"""From what was recorded during a run to its result. Pure."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from quicpipe_lab.backends.netns.transfer import Transfer
+from quicpipe_lab.model.event import Event
+from quicpipe_lab.model.result import (
+    Bytes,
+    CaptureStats,
+    Clock,
+    NatDeclared,
+    Rtts,
+    RunResult,
+    Times,
+)
+from quicpipe_lab.model.scenario import Outcome, Scenario
+
+
+@dataclass
+class RunRecord:
+    """What a run gathers. ``failure``: one line, or None."""
+
+    clock: Clock
+    events: list[Event] = field(default_factory=list)
+    transfers: list[Transfer] = field(default_factory=list)
+    failure: str | None = None
+    capture: CaptureStats | None = None
+
+
+def summarize(scenario: Scenario, record: RunRecord, run_dir: Path) -> RunResult:
+    """The result of a run on the netns backend."""
+    dialer = [event for event in record.events if event.node == scenario.dialer]
+    statistics = next((one for one in dialer if one.name == "statistics"), None)
+    outcome = Outcome.FAILED
+    if record.failure is None:
+        outcome = Outcome.DIRECT if _is_direct(dialer) else Outcome.RELAYED
+    return RunResult(
+        scenario=scenario.name,
+        backend="netns",
+        outcome=outcome,
+        expected=scenario.expect,
+        ok=outcome is scenario.expect,
+        times_s=_times(scenario, record.events),
+        rtt_s=_rtts(dialer, statistics),
+        bytes=Bytes(**statistics.data["bytes"]) if statistics else Bytes(),
+        nat={
+            "dialer": _nat(scenario, scenario.dialer),
+            "accepter": _nat(scenario, scenario.accepter),
+        },
+        run_dir=str(run_dir),
+        longest_gap_s=max((one.longest_gap_s for one in record.transfers), default=None),
+        transferred_bytes=sum(one.echoed_bytes for one in record.transfers),
+        failure=record.failure,
+        clock=record.clock,
+        capture=record.capture,
+    )
+
+
+def _is_direct(events: list[Event]) -> bool:
+    changes = [event for event in events if event.name == "path-changed"]
+    return bool(changes) and bool(changes[-1].data["direct"])
+
+
+def _times(scenario: Scenario, events: list[Event]) -> Times:
+    def first(name: str, *nodes: str) -> float | None:
+        """When the last of the nodes said it for the first time."""
+        moments = []
+        for node in nodes:
+            said = [one.t_s for one in events if one.node == node and _named(one, name)]
+            if not said:
+                return None
+            moments.append(min(said))
+        return round(max(moments), 6)
+
+    peers = (scenario.dialer, scenario.accepter)
+    return Times(
+        lab_up=first("lab-up", "lab"),
+        relay_ready=first("ready", scenario.relay),
+        connected=first("connected", *peers),
+        direct=first("direct", *peers),
+        total=first("done", "lab"),
+    )
+
+
+def _named(event: Event, name: str) -> bool:
+    if name == "direct":
+        return event.name == "path-changed" and bool(event.data["direct"])
+    return event.name == name
+
+
+def _rtts(dialer: list[Event], statistics: Event | None) -> Rtts:
+    """Each path's RTT as it was when the path was last left, or at the end."""
+    seen: dict[bool, float | None] = {}
+    for event in dialer:
+        if event.name == "path-changed":
+            seen[not event.data["direct"]] = event.data["rtt_s"]
+    if statistics is not None:
+        seen[statistics.data["direct"]] = statistics.data["rtt_s"]
+    return Rtts(relayed=_rounded(seen.get(False)), direct=_rounded(seen.get(True)))
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def _nat(scenario: Scenario, node: str) -> NatDeclared:
+    nats = scenario.topology.nats_above(node)
+    if not nats:
+        return NatDeclared()
+    return NatDeclared(nats[0].behavior.mapping.value, nats[0].behavior.filtering.value)

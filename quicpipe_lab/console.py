@@ -1,0 +1,186 @@
+"""What a person sees of a run: live progress on a terminal, and a short summary."""
+
+import sys
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Protocol
+
+from quicpipe_lab.model.event import Event
+from quicpipe_lab.model.result import RunResult
+from quicpipe_lab.model.scenario import Outcome, Scenario
+
+
+class Watcher(AbstractContextManager["Watcher"], Protocol):
+    """Shows a run while it goes on."""
+
+    def observe(self, event: Event) -> None:
+        """Take note of an event."""
+
+
+def watcher(scenario: Scenario, *, quiet: bool) -> Watcher:
+    """A live view on a terminal, plain lines elsewhere, nothing when ``quiet``."""
+    if quiet:
+        return _Silent()
+    return _Live(scenario) if sys.stderr.isatty() else _Lines()
+
+
+_SENTENCES = {
+    "lab-up": "lab is up",
+    "ready": "is ready",
+    "relay-registered": "registered {num} connection IDs, seen at {observed}",
+    "oob-sent": "first packet leaves out of band ({size_bytes} bytes)",
+    "oob-arrived": "first packet has arrived",
+    "connected": "connected through the relay",
+    "punch-started": "punches",
+    "punch-answered": "got an answer from {address} after {rtt_ms:.1f} ms",
+    "punch-failed": "no hole after {sent} datagrams: stays on the relay",
+    "path-changed": "now sends to {address} ({path})",
+    "direct-silent": "heard nothing for {silence_s:.2f} s: back to the relay",
+    "transfer-started": "transfer of {size_bytes} bytes each way",
+    "transfer-complete": "all {size_bytes} bytes are back, each as it was sent",
+    "cut": "cut the way between {between}",
+    "restored": "restored the way between {between}",
+    "relay-lost": "lost the relay: {problem}",
+    "relay-refused": "was refused by the relay: {problem}",
+    "failed": "FAILED: {problem}",
+}
+"""What to say of an event; those that are not here are for the files alone."""
+
+
+def sentence(event: Event) -> str | None:
+    """One line about an event, or None where a person need not hear of it."""
+    template = _SENTENCES.get(event.name)
+    if template is None:
+        return None
+    data: dict[str, Any] = {name: _readable(value) for name, value in event.data.items()}
+    data["path"] = "direct" if event.data.get("direct") else "through the relay"
+    data["rtt_ms"] = 1000 * (event.data.get("rtt_s") or 0.0)
+    return f"{event.t_s:7.3f} s  {event.node:8} {template.format(**data)}"
+
+
+def _readable(value: Any) -> Any:
+    match value:
+        case [str(host), int(port)]:
+            return f"{host}:{port}"
+        case [str(one), str(other)]:
+            return f"{one} and {other}"
+    return value
+
+
+class _Silent:
+    def __enter__(self) -> "_Silent":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def observe(self, event: Event) -> None:
+        pass
+
+
+class _Lines(_Silent):
+    def observe(self, event: Event) -> None:
+        line = sentence(event)
+        if line is not None:
+            print(line, file=sys.stderr, flush=True)
+
+
+class _Live(_Silent):
+    """The same lines, with a bar for the transfer that is under way."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            console=Console(stderr=True, highlight=False),
+            transient=True,
+        )
+        self._task = self._progress.add_task(f"[bold]{scenario.name}", total=None)
+
+    def __enter__(self) -> "_Live":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def observe(self, event: Event) -> None:
+        if event.name in ("progress", "transfer-started"):
+            done = event.data.get("echoed_bytes", 0)
+            self._progress.update(self._task, total=event.data["size_bytes"], completed=done)
+        line = sentence(event)
+        if line is not None:
+            style = {"failed": "bold red", "path-changed": "bold green"}.get(event.name, "")
+            self._progress.console.print(line, style=style, markup=False, soft_wrap=True)
+
+
+def print_summary(result: RunResult) -> None:
+    """Path, times, bytes, files: what a person wants to know at the end."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, value in _summary_rows(result):
+        table.add_row(name, value)
+    verdict = "as expected" if result.ok else f"NOT as expected ({result.expected})"
+    colour = "green" if result.ok else "red"
+    console.print(
+        f"[bold {colour}]{result.scenario}: {result.outcome}, {verdict}[/]", soft_wrap=True
+    )
+    console.print(table)
+
+
+def _summary_rows(result: RunResult) -> list[tuple[str, str]]:
+    times, rtts = result.times_s, result.rtt_s
+    rows = []
+    if result.failure:
+        rows.append(("why", result.failure))
+    if result.outcome is not Outcome.FAILED:
+        path = {"direct": "peer to peer", "relayed": "through the relay"}[result.outcome.value]
+        rows.append(("data flows", path))
+    if times.connected is not None and times.relay_ready is not None:
+        took = times.connected - times.relay_ready
+        rows.append(("time to relayed", _duration(took, rtts.relayed) + ", from the relay's start"))
+    if times.direct is not None and times.connected is not None:
+        took = times.direct - times.connected
+        rows.append(("time to direct", _duration(took, rtts.relayed) + ", from then on"))
+    if times.total is not None:
+        rows.append(("in all", f"{times.total:.2f} s"))
+    for name, rtt in (("relayed", rtts.relayed), ("direct", rtts.direct)):
+        if rtt is not None:
+            rows.append((f"round trip, {name}", f"{1000 * rtt:.2f} ms"))
+    rows.append(
+        ("bytes", f"{result.bytes.relayed:,} relayed, {result.bytes.direct:,} direct (on the wire)")
+    )
+    rows.append(("data checked", f"{result.transferred_bytes:,} bytes each way"))
+    if result.longest_gap_s is not None:
+        rows.append(("longest gap", f"{1000 * result.longest_gap_s:.0f} ms without a new byte"))
+    if result.capture is not None:
+        lost = f", {result.capture.dropped:,} missed" if result.capture.dropped else ""
+        rows.append(("capture", f"{result.capture.packets:,} packets{lost}"))
+    if result.run_dir is not None:
+        rows.append(("files", result.run_dir))
+    return rows
+
+
+def _duration(seconds: float, rtt_s: float | None) -> str:
+    """In ms, and in round trips of the path where its length is known."""
+    text = f"{1000 * seconds:.0f} ms"
+    return f"{text} = {seconds / rtt_s:.1f} RTT" if rtt_s else text

@@ -1,0 +1,78 @@
+"""Joins file descriptors to a stream, in the manner of netcat."""
+
+import asyncio
+import os
+import stat
+from contextlib import suppress
+
+from quicpipe_lab.shell.peer import PeerStream
+
+CHUNK_BYTES = 64 * 1024
+
+
+async def copy_in(descriptor: int, stream: PeerStream) -> None:
+    """Everything that can be read from ``descriptor``, then the stream's end."""
+    while data := await _read(descriptor):
+        stream.write(data)
+        await stream.drain()
+    stream.write_eof()
+
+
+async def copy_out(stream: PeerStream, descriptor: int) -> None:
+    """Everything that the peer sends, until its end. Raises BrokenPipeError."""
+    while data := await stream.reader.read(CHUNK_BYTES):
+        await _write(descriptor, data)
+
+
+async def echo(stream: PeerStream) -> None:
+    """Send back what comes, until its end."""
+    while data := await stream.reader.read(CHUNK_BYTES):
+        stream.write(data)
+        await stream.drain()
+    stream.write_eof()
+
+
+async def _read(descriptor: int) -> bytes:
+    if _can_be_watched(descriptor):
+        await _ready(descriptor, write=False)
+    return os.read(descriptor, CHUNK_BYTES)
+
+
+async def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    watched = _can_be_watched(descriptor)
+    while view:
+        if watched:
+            await _ready(descriptor, write=True)
+        # The descriptor may be shared and blocking; but when poll says writable, a pipe has room
+        # for at least PIPE_BUF bytes, and so much never blocks.
+        view = view[os.write(descriptor, view[: 4096 if watched else None]) :]
+
+
+def _can_be_watched(descriptor: int) -> bool:
+    """Regular files are always ready, and epoll refuses them."""
+    mode = os.fstat(descriptor).st_mode
+    return not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)) and not _is_null(descriptor, mode)
+
+
+def _is_null(descriptor: int, mode: int) -> bool:
+    return stat.S_ISCHR(mode) and not os.isatty(descriptor)
+
+
+async def _ready(descriptor: int, *, write: bool) -> None:
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+    add, remove = (
+        (loop.add_writer, loop.remove_writer) if write else (loop.add_reader, loop.remove_reader)
+    )
+
+    def ready() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    add(descriptor, ready)
+    try:
+        await future
+    finally:
+        with suppress(OSError):
+            remove(descriptor)
