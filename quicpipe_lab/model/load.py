@@ -5,6 +5,7 @@ path in the document, checks types and refuses fields that nobody asked for.
 """
 
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,7 +60,11 @@ def load_scenario(path: Path, find: TopologyFinder) -> Scenario:
 def _scenario(table: "_Table", name: str, find: TopologyFinder) -> Scenario:
     inline = table.take("topology", (str, dict))
     if isinstance(inline, str):
-        topology = find(inline)
+        try:
+            topology = find(inline)
+        except ScenarioError as error:
+            # It names another file and fields of that one.
+            raise table.wrong("topology", str(error)) from None
     else:
         topology = _topology(_Table(inline, "topology"), name)
     roles = table.table("roles")
@@ -75,7 +80,7 @@ def _scenario(table: "_Table", name: str, find: TopologyFinder) -> Scenario:
         oob_delay_s=table.number("oob_delay_s", 0.05),
         seed=table.take("seed", int, 1),
         deadline_s=table.number("deadline_s", 60.0),
-        options=table.strings("options"),
+        direct_after_bytes=table.take("direct_after_bytes", int, 0),
     )
     roles.done()
     table.done()
@@ -177,10 +182,10 @@ class _Table:
         return value
 
     def number(self, key: str, default: float) -> float:
-        value = float(self.take(key, (int, float), default))
-        if not 0 <= value < float("inf"):
+        value: int | float = self.take(key, (int, float), default)
+        if not 0 <= value <= sys.float_info.max:  # TOML's integers may exceed it
             raise self.wrong(key, f"must be a finite number of 0 or more, not {value}")
-        return value
+        return float(value)
 
     def choice(self, key: str, kind: Any, default: Any = _REQUIRED) -> Any:
         value = self.take(key, str, default)
@@ -195,12 +200,6 @@ class _Table:
         if len(value) != 2 or not all(isinstance(one, str) for one in value):
             raise self.wrong(key, 'must be two names, as ["core", "alice"]')
         return value[0], value[1]
-
-    def strings(self, key: str) -> dict[str, str]:
-        value = self.take(key, dict, {})
-        if not all(isinstance(one, str) for one in value.values()):
-            raise self.wrong(key, "must be a table of strings")
-        return dict(value)
 
     def table(self, key: str) -> "_Table":
         return _Table(self.take(key, dict), self._join(key))
@@ -242,8 +241,10 @@ def _read(path: Path) -> str:
 def _parse(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, and int()'s for thousands of digits
         raise ScenarioError("", f"not TOML: {error}") from None
+    except RecursionError:
+        raise ScenarioError("", "not TOML: it is nested too deeply") from None
 
 
 @contextmanager
@@ -261,21 +262,65 @@ def _located(text: str, source: str) -> Iterator[None]:
 
 
 def _line_of(text: str, path: str) -> int | None:
-    """The line that a field path points at, as well as can be told without a parser of our own:
-    the key below its table's header, else the header."""
-    match = re.fullmatch(r"(?:(\w+)\[(\d+)\](?:\.|$))?(\w+)?.*", path)
-    if not path or match is None:
+    """The line that a field path points at, as well as can be told without a parser of our own."""
+    if node := re.fullmatch(r"node '(.*)'", path):
+        return _last_line(text, rf"\bname\s*=\s*[\"']{re.escape(node[1])}[\"']")
+    match = re.match(r"([\w-]+)(?:\[(\d+)\])?(?:\.([\w-]+))?", path)
+    if match is None:
         return None
     table, index, key = match[1], int(match[2] or 0), match[3]
+    return _line_below_header(text, table, index, key) or _line_of_value(text, table, index)
+
+
+def _line_below_header(text: str, table: str, index: int, key: str | None) -> int | None:
+    """The key below the index-th ``[table]`` or ``[[table]]``, or this header."""
     start, seen = 0, -1
-    lines = text.splitlines()
-    for number, line in enumerate(lines, 1):
-        header = re.match(r"\s*\[\[?\s*([\w.]+)\s*\]", line)
-        if header and start and table:
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[\[?\s*([\w.-]+)\s*\]", line)
+        if header and start:
             break
         if header and header[1] == table:
             seen += 1
-            start = number if seen == index else start
-        elif key and (start or not table) and re.match(rf"\s*{re.escape(key)}\s*=", line):
+            start = number if seen == index else 0
+        elif start and key and re.match(rf"\s*{re.escape(key)}\s*=", line):
             return number
     return start or None
+
+
+def _line_of_value(text: str, name: str, index: int) -> int | None:
+    """``name =``, or the index-th element of its list."""
+    key = re.search(rf"^\s*{re.escape(name)}\s*=\s*", text, re.MULTILINE)
+    if key is None:
+        return None
+    offsets = list(_elements(text, key.end())) if text[key.end() :].startswith("[") else []
+    found = offsets[index] if index < len(offsets) else key.end()
+    return text.count("\n", 0, found) + 1
+
+
+_TOKEN = re.compile(r"#.*|\"(?:\\.|[^\"\n])*\"|'[^'\n]*'|\S")
+
+
+def _elements(text: str, start: int) -> Iterator[int]:
+    """The offset of each element of the list that opens at ``start``."""
+    depth, at_element = 0, False
+    for token in _TOKEN.finditer(text, start):
+        first = token[0][0]
+        if first == "#":
+            continue
+        if first in "]}":
+            depth -= 1
+            if depth == 0:
+                return
+        elif at_element and depth == 1:
+            yield token.start()
+            at_element = False
+        if first in "[{":
+            depth += 1
+            at_element = depth == 1
+        elif first == "," and depth == 1:
+            at_element = True
+
+
+def _last_line(text: str, pattern: str) -> int | None:
+    lines = [number for number, line in enumerate(text.splitlines(), 1) if re.search(pattern, line)]
+    return lines[-1] if lines else None

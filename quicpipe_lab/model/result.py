@@ -98,8 +98,8 @@ class RunResult:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "RunResult":
         """The inverse of to_json. Raises ValueError on another version or a missing field."""
-        if data.get("format") != FORMAT:
-            raise ValueError(f"a result of format {data.get('format')!r}, not {FORMAT}")
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise ValueError(f"not a result of format {FORMAT}")
         try:
             return cls(
                 **{

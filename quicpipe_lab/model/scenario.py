@@ -3,7 +3,7 @@
 It describes and never executes; a backend walks ``steps`` in order.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from quicpipe_lab.errors import ScenarioError
@@ -72,7 +72,8 @@ class Scenario:
 
     ``oob_delay_s``: how long the out-of-band channel takes from dialer to accepter.
     ``deadline_s``: the whole run is given up after so many seconds.
-    ``options``: settings for the peers' programs, by the long option's name without dashes.
+    ``direct_after_bytes``: the peers look for a direct path once so many bytes of their connection
+    have gone through the relay; 0 is at once.
     """
 
     name: str
@@ -86,12 +87,14 @@ class Scenario:
     oob_delay_s: float = 0.05
     seed: int = 1
     deadline_s: float = 60.0
-    options: dict[str, str] = field(default_factory=dict)
+    direct_after_bytes: int = 0
 
     def __post_init__(self) -> None:
         self._check_roles()
-        if self.oob_delay_s < 0:
-            raise ScenarioError("oob_delay_s", "a delay cannot be negative")
+        if self.direct_after_bytes < 0:
+            raise ScenarioError("direct_after_bytes", "cannot be negative")
+        if not 0 <= self.oob_delay_s < float("inf"):
+            raise ScenarioError("oob_delay_s", "a delay is finite and 0 or more")
         self._check_transfers()
         self._check_cuts()
 
@@ -107,21 +110,22 @@ class Scenario:
             raise ScenarioError("roles", "dialer, accepter and relay are three different hosts")
 
     def _check_transfers(self) -> None:
-        transferring = False
+        running: Transfer | None = None
+        started = 0
         for index, step in enumerate(self.steps):
             where = f"step[{index}]"
             match step:
                 case Transfer(size_bytes=size, wait=wait):
                     if size <= 0:
                         raise ScenarioError(f"{where}.size_bytes", "must be above 0")
-                    if transferring:
+                    if running:
                         raise ScenarioError(where, "the transfer before it was never waited for")
-                    transferring = not wait
+                    running, started = None if wait else step, index
                 case WaitFor():
-                    self._check_wait(where, step, transferring)
-                    transferring = transferring and not step.transfer
-        if transferring:
-            raise ScenarioError("step", "the last transfer is never waited for")
+                    self._check_wait(where, step, running)
+                    running = None if step.transfer else running
+        if running:
+            raise ScenarioError(f"step[{started}]", "this transfer is never waited for")
 
     def _check_cuts(self) -> None:
         cuts: set[frozenset[str]] = set()
@@ -136,14 +140,17 @@ class Scenario:
                         raise ScenarioError(f"{where}.between", "restores what was not cut")
                     cuts.remove(frozenset(between))
 
-    def _check_wait(self, where: str, step: WaitFor, transferring: bool) -> None:
+    def _check_wait(self, where: str, step: WaitFor, running: Transfer | None) -> None:
         given = (step.path, step.echoed_bytes, step.transfer or None, step.event)
         if sum(one is not None for one in given) != 1:
             raise ScenarioError(where, "a wait has one of path, echoed_bytes, transfer, event")
         if step.path is Outcome.FAILED:
             raise ScenarioError(f"{where}.path", "is direct or relayed")
-        if (step.transfer or step.echoed_bytes is not None) and not transferring:
+        if (step.transfer or step.echoed_bytes is not None) and running is None:
             raise ScenarioError(where, "no transfer is under way (a transfer with wait = false)")
+        most = running.size_bytes if running else 0
+        if step.echoed_bytes is not None and not 0 < step.echoed_bytes <= most:
+            raise ScenarioError(f"{where}.echoed_bytes", f"is from 1 to the transfer's {most}")
 
     def _check_between(self, where: str, between: tuple[str, str]) -> None:
         for end, name in enumerate(between):

@@ -132,6 +132,8 @@ class Topology:
             if node.name in seen:
                 raise ScenarioError(where, "two nodes have this name")
             seen.add(node.name)
+            if isinstance(node, Nat) and not 0 < node.behavior.mapping_lifetime_s < float("inf"):
+                raise ScenarioError(where, "mapping_lifetime_s must be finite and above 0")
         for index, link in enumerate(self.links):
             for end, name in enumerate(link.between):
                 if name not in seen:
@@ -140,8 +142,8 @@ class Topology:
                     )
             if link.between[0] == link.between[1]:
                 raise ScenarioError(f"link[{index}].between", "a link joins two different nodes")
-            if link.delay_s < 0:
-                raise ScenarioError(f"link[{index}].delay_s", "a delay cannot be negative")
+            if not 0 <= link.delay_s < float("inf"):
+                raise ScenarioError(f"link[{index}].delay_s", "a delay is finite and 0 or more")
             if not 0 <= link.loss <= 1:
                 raise ScenarioError(f"link[{index}].loss", "loss is a fraction from 0 to 1")
 

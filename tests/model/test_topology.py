@@ -1,0 +1,168 @@
+"""Topologies: every tree gets addresses that do not clash, and what is no tree is refused."""
+
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model.nat import NatBehavior
+from quicpipe_lab.model.topology import (
+    CARRIER_POOL,
+    CORE,
+    HOME_POOL,
+    PUBLIC_POOL,
+    Host,
+    Link,
+    Nat,
+    Node,
+    Relay,
+    Topology,
+)
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> Topology:
+    """Any tree of hosts, relays and NATs, its links in any order and direction."""
+    nodes: list[Node] = []
+    links: list[Link] = []
+    routers = [CORE]
+    for number in range(draw(st.integers(1, 25))):
+        kind = draw(st.sampled_from([Host, Relay, Nat]))
+        node: Node = kind(f"n{number}")
+        upper = draw(st.sampled_from(routers))
+        ends = (upper, node.name) if draw(st.booleans()) else (node.name, upper)
+        links.append(Link(ends, delay_s=draw(st.floats(0, 10)), loss=draw(st.floats(0, 1))))
+        nodes.append(node)
+        if isinstance(node, Nat):
+            routers.append(node.name)
+    return Topology("tree", tuple(nodes), tuple(draw(st.permutations(links))))
+
+
+@given(trees())
+def test_every_node_has_one_uplink_and_a_way_to_the_core(topology: Topology) -> None:
+    assert set(topology.uplinks) == set(topology.by_name)
+    for name, uplink in topology.uplinks.items():
+        assert uplink.lower == name
+        assert set(uplink.link.between) == {uplink.lower, uplink.upper}
+        path = topology.path_to_core(name)
+        assert path[0] == name and path[-1] == CORE
+        assert [nat.name for nat in topology.nats_above(name)] == path[1:-1]
+        assert uplink in topology.children(uplink.upper)
+
+
+@given(trees())
+def test_no_two_links_below_one_router_share_an_address(topology: Topology) -> None:
+    for upper in [CORE, *topology.by_name]:
+        for one, other in combinations(topology.children(upper), 2):
+            assert not one.network.overlaps(other.network)
+
+
+@given(trees())
+def test_both_ends_of_a_link_are_hosts_of_its_network_in_the_right_pool(topology: Topology) -> None:
+    for uplink in topology.uplinks.values():
+        ends = {uplink.lower_address, uplink.upper_address}
+        assert len(ends) == 2
+        assert ends == set(uplink.network.hosts())
+        if uplink.upper == CORE:
+            pool = PUBLIC_POOL
+        else:
+            pool = CARRIER_POOL if isinstance(topology.by_name[uplink.lower], Nat) else HOME_POOL
+        assert uplink.network.subnet_of(pool)
+
+
+@given(trees())
+def test_the_same_description_gets_the_same_addresses(topology: Topology) -> None:
+    again = Topology(topology.name, topology.nodes, topology.links)
+    assert again == topology
+    assert list(again.uplinks.items()) == list(topology.uplinks.items())
+
+
+@given(trees(), st.data())
+def test_one_link_more_is_no_tree(topology: Topology, data: st.DataObject) -> None:
+    names = st.sampled_from([CORE, *topology.by_name])
+    ends = data.draw(st.tuples(names, names).filter(lambda pair: pair[0] != pair[1]))
+    with pytest.raises(ScenarioError):
+        Topology("graph", topology.nodes, (*topology.links, Link(ends)))
+
+
+@given(trees(), st.data())
+def test_one_link_less_leaves_somebody_behind(topology: Topology, data: st.DataObject) -> None:
+    missing = data.draw(st.integers(0, len(topology.links) - 1))
+    links = topology.links[:missing] + topology.links[missing + 1 :]
+    with pytest.raises(ScenarioError, match="no link leads from it"):
+        Topology("forest", topology.nodes, links)
+
+
+def test_the_authors_addresses_are_kept_and_avoided() -> None:
+    topology = Topology(
+        "given",
+        (Host("a"), Host("b"), Host("c")),
+        (
+            Link((CORE, "a")),
+            # The block that "a" would have had.
+            Link((CORE, "b"), lower_address="198.18.0.5/30"),
+            Link((CORE, "c"), lower_address="203.0.113.1/31"),
+        ),
+    )
+    b, c = topology.uplinks["b"], topology.uplinks["c"]
+    assert (str(b.lower_address), str(b.upper_address)) == ("198.18.0.5", "198.18.0.6")
+    assert (str(c.lower_address), str(c.upper_address)) == ("203.0.113.1", "203.0.113.0")
+    assert str(topology.uplinks["a"].network) == "198.18.0.8/30"
+
+
+def test_homes_behind_different_nats_use_the_same_addresses() -> None:
+    topology = Topology(
+        "homes",
+        (Nat("nat-a"), Nat("nat-b"), Host("alice"), Host("bob")),
+        (
+            Link((CORE, "nat-a")),
+            Link((CORE, "nat-b")),
+            Link(("nat-a", "alice")),
+            Link(("nat-b", "bob")),
+        ),
+    )
+    assert topology.uplinks["alice"].lower_address == topology.uplinks["bob"].lower_address
+
+
+def test_two_layers_of_nat_nearest_first() -> None:
+    topology = Topology(
+        "carrier",
+        (Nat("carrier"), Nat("home"), Host("alice")),
+        (Link((CORE, "carrier")), Link(("carrier", "home")), Link(("home", "alice"))),
+    )
+    assert [nat.name for nat in topology.nats_above("alice")] == ["home", "carrier"]
+    assert topology.uplinks["home"].network.subnet_of(CARRIER_POOL)
+    assert topology.nats_above(CORE) == []
+
+
+def test_a_pool_that_is_used_up_is_said_so() -> None:
+    blocks = 2 ** (30 - HOME_POOL.prefixlen) - 1  # the first is left out
+    hosts = [Host(f"h{number}") for number in range(blocks + 1)]
+    links = [Link((CORE, "nat")), *(Link(("nat", host.name)) for host in hosts)]
+    with pytest.raises(ScenarioError, match="no free addresses"):
+        Topology("crowd", (Nat("nat"), *hosts), tuple(links))
+
+
+def _two(delay_s: float = 0.0, loss: float = 0.0) -> Topology:
+    links = (Link((CORE, "a")), Link((CORE, "b"), delay_s=delay_s, loss=loss))
+    return Topology("t", (Host("a"), Host("b")), links)
+
+
+@pytest.mark.parametrize("delay_s", [-0.001, float("inf"), float("nan")])
+def test_an_impossible_delay(delay_s: float) -> None:
+    with pytest.raises(ScenarioError, match=r"^link\[1\]\.delay_s: "):
+        _two(delay_s=delay_s)
+
+
+@pytest.mark.parametrize("loss", [-0.1, 1.1, float("nan")])
+def test_an_impossible_loss(loss: float) -> None:
+    with pytest.raises(ScenarioError, match=r"^link\[1\]\.loss: "):
+        _two(loss=loss)
+
+
+@pytest.mark.parametrize("lifetime_s", [0.0, -1.0, float("inf"), float("nan")])
+def test_an_impossible_lifetime_of_mappings(lifetime_s: float) -> None:
+    with pytest.raises(ScenarioError, match=r"^node 'n': mapping_lifetime_s"):
+        Topology("t", (Nat("n", NatBehavior(mapping_lifetime_s=lifetime_s)),), (Link((CORE, "n")),))
