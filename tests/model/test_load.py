@@ -53,7 +53,7 @@ expect = "direct"
 oob_delay_s = 0.5
 seed = 7
 deadline_s = 30
-options = { keylog = "keys" }
+direct_after_bytes = 1200
 
 [[step]]
 do = "wait"
@@ -111,7 +111,7 @@ def test_everything_that_a_scenario_can_say() -> None:
     assert (scenario.dialer, scenario.accepter, scenario.relay) == ("alice", "bob", "relay")
     assert (scenario.oob_delay_s, scenario.deadline_s) == (0.5, 30.0)
     assert scenario.expect is Outcome.DIRECT
-    assert scenario.options == {"keylog": "keys"}
+    assert scenario.direct_after_bytes == 1200
     assert scenario.steps == (
         WaitFor(path=Outcome.DIRECT, within_s=5.0),
         Transfer(1000, wait=False),
@@ -228,8 +228,9 @@ BAD_SCENARIOS = [
     ("seed = 7", "seed = 7.5", "s.toml:6: seed: must be an integer, not 7.5"),
     ("seed = 7", "seed = false", "s.toml:6: seed: must be an integer, not False"),
     ("deadline_s = 30", 'deadline_s = "30"', "s.toml:7: deadline_s: must be an integer or a"),
-    ('"keys" }', "5 }", "s.toml:8: options: must be a table of strings"),
-    ('options = { keylog = "keys" }', "optoins = {}", "s.toml:8: optoins: there is no such field"),
+    ("bytes = 1200", "bytes = -1", "s.toml:8: direct_after_bytes: cannot be negative"),
+    ("bytes = 1200", "bytes = {}", "s.toml:8: direct_after_bytes: must be an integer, not {}"),
+    ("direct_after_bytes = 1200", "options = {}", "s.toml:8: options: there is no such field"),
     ('do = "wait"', 'do = "dance"', "s.toml:11: step[0].do: 'dance' is none of transfer, wait"),
     ('do = "wait"\n', "", "s.toml:10: step[0].do: is missing"),
     ('path = "direct"', 'path = "failed"', "s.toml:12: step[0].path: is direct or relayed"),
