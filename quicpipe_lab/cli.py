@@ -111,13 +111,14 @@ def _peer(arguments: argparse.Namespace) -> int:
 
 
 def _relay(arguments: argparse.Namespace) -> int:
-    from quicpipe_lab.shell import certificates, relay_program
+    from quicpipe_lab.shell import relay_program
 
     host, _, port = arguments.bind.rpartition(":")
     if not host or not port.isdecimal():
         raise QuicpipeLabError(f"--bind {arguments.bind!r} is not HOST:PORT")
     options = relay_program.RelayOptions(
-        certificate_directory=arguments.certificate_dir or certificates.user_directory("relay"),
+        certificate_directory=arguments.certificate_dir,
+        ephemeral=arguments.ephemeral,
         host=host.strip("[]"),
         port=int(port),
         token=arguments.token,
@@ -240,6 +241,13 @@ def _add_peer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-direct", dest="direct", action="store_false", help="stay on the relay's path"
     )
+    parser.add_argument(
+        "--direct-after",
+        type=int,
+        default=0,
+        metavar="BYTES",
+        help="look for a direct path once so many have gone through the relay",
+    )
     parser.add_argument("--idle-timeout", type=float, default=60.0, metavar="SECONDS")
     _add_logs(parser)
 
@@ -250,6 +258,9 @@ def _add_certificate(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="holds or receives an Ed25519 key and certificate (default: the user's data folder)",
+    )
+    parser.add_argument(
+        "--ephemeral", action="store_true", help="a certificate for this run only, never written"
     )
 
 

@@ -158,9 +158,9 @@ def _summary_rows(result: RunResult) -> list[tuple[str, str]]:
     if times.connected is not None and times.relay_ready is not None:
         took = times.connected - times.relay_ready
         rows.append(("time to relayed", _duration(took, rtts.relayed) + ", from the relay's start"))
-    if times.direct is not None and times.connected is not None:
-        took = times.direct - times.connected
-        rows.append(("time to direct", _duration(took, rtts.relayed) + ", from then on"))
+    if times.direct is not None and result.punching_s is not None:
+        took = times.direct - result.punching_s
+        rows.append(("time to direct", _duration(took, rtts.relayed) + ", from the first punch"))
     if times.total is not None:
         rows.append(("in all", f"{times.total:.2f} s"))
     for name, rtt in (("relayed", rtts.relayed), ("direct", rtts.direct)):

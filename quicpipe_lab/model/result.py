@@ -67,6 +67,7 @@ class RunResult:
     """One run of a scenario on one backend.
 
     ``failure`` is None, or one line that says why the outcome is ``failed``.
+    ``punching_s`` is when both peers had begun to punch, on the same clock as ``times_s``;
     ``longest_gap_s`` is the longest time without a new echoed byte while a transfer was running.
     """
 
@@ -80,6 +81,7 @@ class RunResult:
     bytes: Bytes = field(default_factory=Bytes)
     nat: dict[str, NatDeclared] = field(default_factory=dict)
     run_dir: str | None = None
+    punching_s: float | None = None
     longest_gap_s: float | None = None
     transferred_bytes: int = 0
     failure: str | None = None

@@ -46,7 +46,7 @@ from quicpipe_lab.protocol.relay_leg import (
     standard_request,
     standard_response,
 )
-from quicpipe_lab.protocol.wire import parse_invariants
+from quicpipe_lab.protocol.wire import PUNCH_KEY_LENGTH, parse_invariants
 
 ALPN = "quicpipe-lab/1"
 """Peers that agree on it have a control stream and may go direct. Under any other name (the
@@ -67,7 +67,8 @@ class EndpointConfig:
 
     ``relay_authority``: the relay's name in HTTP. ``host_addresses``: where the socket is bound,
     as seen from its own network; they become host candidates. ``direct``: whether to look for a
-    direct path at all.
+    direct path at all; ``direct_after_bytes``: only once so many bytes of the peer connection have
+    gone through the relay (the dialer decides), for short exchanges are not worth the search.
     """
 
     relay: TransportAddress
@@ -77,6 +78,7 @@ class EndpointConfig:
     host_addresses: Sequence[TransportAddress] = ()
     alpn: str = ALPN
     direct: bool = True
+    direct_after_bytes: int = 0
     timing: DirectTiming = field(default_factory=DirectTiming)
     idle_timeout_s: float = 60.0
     connection_id_length: int = CONNECTION_ID_LENGTH
@@ -276,13 +278,18 @@ class Endpoint(ABC):
                     self._on_registered(now)
         if self._peer is not None:
             self._handle_peer_events(self._peer, now)
+            self._look_for_direct_path()
             self._register_more()
+        self._take_direct_events()
         while (command := self.direct.next_command()) is not None:
             self._obey(command)
         if self._return_pending:
             self._return_to_relay(now)
-        while (direct_event := self.direct.next_event()) is not None:
-            self._events.append(direct_event)
+        self._take_direct_events()
+
+    def _take_direct_events(self) -> None:
+        while (event := self.direct.next_event()) is not None:
+            self._events.append(event)
 
     def _handle_peer_events(self, peer: Connection, now: float) -> None:
         while (event := peer.next_event()) is not None:
@@ -304,11 +311,20 @@ class Endpoint(ABC):
                     self._events.append(Closed(event.error_code, event.reason_phrase))
 
     def _connected(self, peer: Connection, alpn: str) -> None:
+        """Only under our own name for the application do the peers have a control stream."""
         if not self.config.direct or alpn != ALPN:
             return
         self._control_stream = peer.get_next_available_stream_id(is_unidirectional=True)
-        if self.is_dialer:
-            self._punch_key = self.config.random(32)
+
+    def _look_for_direct_path(self) -> None:
+        """The dialer opens the first round, when enough has gone through the relay."""
+        if (
+            self.is_dialer
+            and self._control_stream is not None
+            and self._punch_key is None
+            and self.bytes.relayed >= self.config.direct_after_bytes
+        ):
+            self._punch_key = self.config.random(PUNCH_KEY_LENGTH)
             self._send_candidates(round=1)
 
     @property

@@ -38,10 +38,18 @@ def load_or_create(directory: Path) -> tuple[x509.Certificate, Ed25519PrivateKey
         raise QuicpipeLabError(f"certificate {path}: {error.strerror or error}") from None
 
 
-def user_directory(role: str) -> Path:
-    """Where a user's own certificate for a role lives (XDG base directories)."""
-    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(base).expanduser() / "quicpipe-lab" / role
+def identity(
+    directory: Path | None, role: str, ephemeral: bool
+) -> tuple[x509.Certificate, Ed25519PrivateKey]:
+    """What a program shows its peers: from ``directory``, by default the user's own for the role
+    (XDG base directories); or made for this run only and never written. Raises QuicpipeLabError.
+    """
+    if ephemeral:
+        return _parse(_create())
+    if directory is None:
+        base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+        directory = Path(base).expanduser() / "quicpipe-lab" / role
+    return load_or_create(directory)
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
@@ -86,12 +94,15 @@ def _load(path: Path) -> tuple[x509.Certificate, Ed25519PrivateKey]:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise QuicpipeLabError(f"certificate {path}: others may read the key; chmod 600 it")
-    pem = path.read_bytes()
     try:
-        key = load_pem_private_key(pem, password=None)
-        certificate = x509.load_pem_x509_certificate(pem)
+        return _parse(path.read_bytes())
     except (ValueError, TypeError) as error:
         raise QuicpipeLabError(f"certificate {path}: {str(error).splitlines()[0]}") from None
+
+
+def _parse(pem: bytes) -> tuple[x509.Certificate, Ed25519PrivateKey]:
+    key = load_pem_private_key(pem, password=None)
+    certificate = x509.load_pem_x509_certificate(pem)
     if not isinstance(key, Ed25519PrivateKey) or certificate.public_key() != key.public_key():
-        raise QuicpipeLabError(f"certificate {path}: not an Ed25519 key with its certificate")
+        raise ValueError("not an Ed25519 key with its certificate")
     return certificate, key

@@ -30,10 +30,10 @@ from quicpipe_lab.protocol.quic import standard_configuration
 from quicpipe_lab.protocol.relay_leg import RelayTrust, Request, standard_request
 from quicpipe_lab.protocol.wire import Envelope
 from quicpipe_lab.shell import oob, pipe
-from quicpipe_lab.shell.certificates import fingerprint, load_or_create, user_directory
+from quicpipe_lab.shell.certificates import fingerprint, identity
 from quicpipe_lab.shell.event_log import EventLog
 from quicpipe_lab.shell.peer import Peer, PeerStream, accept, dial
-from quicpipe_lab.shell.qlog import qlog_file
+from quicpipe_lab.shell.trace_files import keylog_file, qlog_file
 from quicpipe_lab.shell.udp import local_address_towards, open_socket, resolve
 
 HELLO_INTERVAL_S = 1.0
@@ -53,6 +53,7 @@ class PeerOptions:
     pipe: bool = False
     alpn: str = ALPN
     direct: bool = True
+    direct_after: int = 0
     idle_timeout: float = 60.0
     node: str = ""
     events: str | None = None
@@ -64,6 +65,7 @@ class PeerOptions:
     server_name: str | None = None
     # accept
     certificate_dir: Path | None = None
+    ephemeral: bool = False
     echo: bool = False
 
 
@@ -128,7 +130,7 @@ async def _dial(options: PeerOptions) -> None:
 
 async def _accept(options: PeerOptions) -> None:
     channel = oob.Channel.parse(options.oob)
-    certificate, private_key = load_or_create(options.certificate_dir or user_directory("accepter"))
+    certificate, private_key = identity(options.certificate_dir, "accepter", options.ephemeral)
     with ExitStack() as stack:
         print(f"fingerprint: {fingerprint(certificate)}", file=sys.stderr, flush=True)
         log = stack.enter_context(EventLog(options.events, options.node))
@@ -175,12 +177,8 @@ class _Run:
         self.sock = stack.enter_context(open_socket(bind))
         port = self.sock.getsockname()[1]
         self.log = log or stack.enter_context(EventLog(options.events, options.node))
-        keylog: TextIO | None = None
-        if options.keylog is not None:
-            keylog = stack.enter_context(options.keylog.open("a", encoding="ascii", buffering=1))
-        qlog: QuicLogger | None = None
-        if options.qlog is not None:
-            qlog = stack.enter_context(qlog_file(options.qlog, options.node or "peer"))
+        keylog = stack.enter_context(keylog_file(options.keylog))
+        qlog = stack.enter_context(qlog_file(options.qlog, options.node or "peer"))
         trust = RelayTrust(
             fingerprint=_hex(options.relay_fingerprint),
             insecure=options.relay_insecure or options.insecure,
@@ -194,6 +192,7 @@ class _Run:
             "host_addresses": [local_address_towards(address, port)],
             "alpn": options.alpn,
             "direct": options.direct,
+            "direct_after_bytes": options.direct_after,
             "idle_timeout_s": options.idle_timeout,
             "qlog": qlog,
             "keylog": keylog,

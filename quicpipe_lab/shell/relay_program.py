@@ -4,24 +4,23 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
-
-from aioquic.quic.logger import QuicFileLogger
 
 from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
 from quicpipe_lab.protocol.relay import Relay
 from quicpipe_lab.protocol.relay_limits import RelayLimits
-from quicpipe_lab.shell.certificates import fingerprint, load_or_create
+from quicpipe_lab.shell.certificates import fingerprint, identity
 from quicpipe_lab.shell.event_log import EventLog
 from quicpipe_lab.shell.relay_loop import RelayLoop
 from quicpipe_lab.shell.relay_socket import OwnAddresses, PlainTransport, from_socket, open_socket
+from quicpipe_lab.shell.trace_files import keylog_file, qlog_file
 
 
 @dataclass(frozen=True, slots=True)
 class RelayOptions:
     """What the command line says. ``events``: see EventLog; ``qlog``: a directory."""
 
-    certificate_directory: Path
+    certificate_directory: Path | None = None
+    ephemeral: bool = False
     host: str = "0.0.0.0"
     port: int = 0
     token: str | None = None
@@ -44,9 +43,11 @@ def run_relay(options: RelayOptions) -> int:
         raise QuicpipeLabError("a strict relay needs a bearer token: give --token as well")
     with ExitStack() as stack:
         log = stack.enter_context(EventLog(options.events, options.node))
-        certificate, private_key = load_or_create(options.certificate_directory)
-        qlog = _qlog(options.qlog)
-        keylog = _keylog(options.keylog, stack)
+        certificate, private_key = identity(
+            options.certificate_directory, "relay", options.ephemeral
+        )
+        qlog = stack.enter_context(qlog_file(options.qlog, options.node))
+        keylog = stack.enter_context(keylog_file(options.keylog))
         opened = stack.enter_context(open_socket(options.host, options.port))
         address = from_socket(opened.getsockname())
         relay = Relay(
@@ -63,29 +64,10 @@ def run_relay(options: RelayOptions) -> int:
         loop = RelayLoop(relay, opened, PlainTransport(opened), log)
 
         def tell() -> None:
-            identity = fingerprint(certificate)
+            pinned = fingerprint(certificate)
             # The first line is the original's, to the letter.
-            print(f"addr: {address}\nfingerprint: {identity}", flush=True)
-            log.write("ready", address=address, fingerprint=identity, pid=os.getpid())
+            print(f"addr: {address}\nfingerprint: {pinned}", flush=True)
+            log.write("ready", address=address, fingerprint=pinned, pid=os.getpid())
 
         loop.run(tell)
     return 0
-
-
-def _qlog(directory: Path | None) -> QuicFileLogger | None:
-    if directory is None:
-        return None
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise QuicpipeLabError(f"qlog {directory}: {error.strerror or error}") from None
-    return QuicFileLogger(str(directory))
-
-
-def _keylog(path: Path | None, stack: ExitStack) -> TextIO | None:
-    if path is None:
-        return None
-    try:
-        return stack.enter_context(path.open("a", buffering=1))
-    except OSError as error:
-        raise QuicpipeLabError(f"keylog {path}: {error.strerror or error}") from None

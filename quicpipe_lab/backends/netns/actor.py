@@ -21,7 +21,7 @@ class Actor:
         node: str,
         command: Sequence[str],
         *,
-        stderr: Path,
+        log: Path,
         stdin: int | None = None,
         stdout: int | None = None,
         oob: int | None = None,
@@ -29,16 +29,21 @@ class Actor:
         self.node = node
         self.role = command[0]
         self.events: dict[str, list[Event]] = {}
-        self.stderr = stderr
+        self._log = log
         self._partial = b""
         self.events_fd, write_end = os.pipe()
         os.set_blocking(self.events_fd, False)
         fds = {EVENTS_FD: write_end} | ({OOB_FD: oob} if oob is not None else {})
         argv = ["quicpipe-lab", *command, "--events", f"fd:{EVENTS_FD}", "--node", node]
         try:
-            with stderr.open("wb") as log:
+            with log.open("wb") as file:
                 self.process: Process = lab.spawn(
-                    node, argv, stdin=stdin, stdout=stdout, stderr=log.fileno(), extra_fds=fds
+                    node,
+                    argv,
+                    stdin=stdin,
+                    stdout=file.fileno() if stdout is None else stdout,
+                    stderr=file.fileno(),
+                    extra_fds=fds,
                 )
         except BaseException:
             os.close(self.events_fd)
@@ -70,9 +75,9 @@ class Actor:
         return changed is not None and bool(changed.data["direct"])
 
     def complaint(self) -> str:
-        """The last line that it wrote to standard error, for a message."""
+        """The last line that it wrote, for a message."""
         with suppress(OSError):
-            lines = self.stderr.read_text("utf-8", "replace").strip().splitlines()
+            lines = self._log.read_text("utf-8", "replace").strip().splitlines()
             if lines:
                 return lines[-1].removeprefix("quicpipe-lab: ")
         return "it said nothing"

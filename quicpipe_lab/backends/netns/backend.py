@@ -2,7 +2,6 @@
 
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -103,21 +102,16 @@ class _Run:
     # Starting
 
     def _start_actors(self, lab: Lab) -> None:
-        state = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="quicpipe-lab-")))
         relay_host = self.scenario.topology.uplinks[self.scenario.relay].lower_address
         address = f"{relay_host}:{RELAY_PORT}"
-        own_certificate = ["--certificate-dir", str(state / "relay")]
-        relay = self._start(
-            lab, self.scenario.relay, ["relay", "--bind", address, *own_certificate]
-        )
+        relay = self._start(lab, self.scenario.relay, ["relay", "--bind", address, "--ephemeral"])
         to_relay = ["--relay", address, "--relay-fingerprint", self._fingerprint(relay)]
 
         accepter_reads, into_accepter = os.pipe()
-        own_certificate = ["--certificate-dir", str(state / "accepter")]
         accepter = self._start(
             lab,
             self.scenario.accepter,
-            ["accept", *to_relay, *self._oob, "--echo", *own_certificate, *self._options],
+            ["accept", *to_relay, *self._oob, "--echo", "--ephemeral"],
             oob=accepter_reads,
         )
         from_dialer, dialer_writes = os.pipe()
@@ -133,6 +127,7 @@ class _Run:
         )
 
     def _start_dialer(self, lab: Lab, trust: list[str], oob: int) -> None:
+        direct_after = str(self.scenario.direct_after_bytes)
         dialer_reads, self._into_dialer = os.pipe()
         self._from_dialer, dialer_writes = os.pipe()
         self._reactor.own(self._into_dialer, self._from_dialer)
@@ -141,7 +136,7 @@ class _Run:
         self._start(
             lab,
             self.scenario.dialer,
-            ["dial", *trust, *self._oob, "--pipe", *self._options],
+            ["dial", *trust, *self._oob, "--pipe", "--direct-after", direct_after],
             stdin=dialer_reads,
             stdout=dialer_writes,
             oob=oob,
@@ -159,7 +154,7 @@ class _Run:
                 lab,
                 node,
                 [*command, *logs],
-                stderr=self.run_dir / "programs" / f"{node}.{role}.stderr",
+                log=self.run_dir / "programs" / f"{node}.{role}.log",
                 **descriptors,
             )
         finally:
@@ -183,12 +178,6 @@ class _Run:
     @property
     def _oob(self) -> list[str]:
         return ["--oob", f"/dev/fd/{OOB_FD}"]
-
-    @property
-    def _options(self) -> list[str]:
-        return [
-            word for name, value in self.scenario.options.items() for word in (f"--{name}", value)
-        ]
 
     # The steps
 

@@ -49,7 +49,8 @@ def summarize(scenario: Scenario, record: RunRecord, run_dir: Path) -> RunResult
             "accepter": _nat(scenario, scenario.accepter),
         },
         run_dir=str(run_dir),
-        longest_gap_s=max((one.longest_gap_s for one in record.transfers), default=None),
+        punching_s=_moment(record.events, "punch-started", scenario.dialer, scenario.accepter),
+        longest_gap_s=_rounded(max((one.longest_gap_s for one in record.transfers), default=None)),
         transferred_bytes=sum(one.echoed_bytes for one in record.transfers),
         failure=record.failure,
         clock=record.clock,
@@ -63,24 +64,24 @@ def _is_direct(events: list[Event]) -> bool:
 
 
 def _times(scenario: Scenario, events: list[Event]) -> Times:
-    def first(name: str, *nodes: str) -> float | None:
-        """When the last of the nodes said it for the first time."""
-        moments = []
-        for node in nodes:
-            said = [one.t_s for one in events if one.node == node and _named(one, name)]
-            if not said:
-                return None
-            moments.append(min(said))
-        return round(max(moments), 6)
-
     peers = (scenario.dialer, scenario.accepter)
     return Times(
-        lab_up=first("lab-up", "lab"),
-        relay_ready=first("ready", scenario.relay),
-        connected=first("connected", *peers),
-        direct=first("direct", *peers),
-        total=first("done", "lab"),
+        lab_up=_moment(events, "lab-up", "lab"),
+        relay_ready=_moment(events, "ready", scenario.relay),
+        connected=_moment(events, "connected", *peers),
+        direct=_moment(events, "direct", *peers),
+        total=_moment(events, "done", "lab"),
     )
+
+
+def _moment(events: list[Event], name: str, *nodes: str) -> float | None:
+    """When the last of the nodes said it for the first time; None if one never did."""
+    firsts = [
+        min((one.t_s for one in events if one.node == node and _named(one, name)), default=None)
+        for node in nodes
+    ]
+    said = [first for first in firsts if first is not None]
+    return round(max(said), 6) if len(said) == len(nodes) else None
 
 
 def _named(event: Event, name: str) -> bool:
