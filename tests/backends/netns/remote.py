@@ -1,0 +1,100 @@
+"""Sockets of a lab's nodes, in the hands of a test.
+
+A socket belongs to the network namespace that it was made in, whoever uses it. So a small program
+on each node makes them and passes them here: no test has to enter a namespace.
+"""
+
+import json
+import select
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from quicpipe_lab.backends.netns.lab import Lab
+
+DEADLINE_S = 5.0
+
+_AGENT = """
+import json, socket, sys
+control = socket.socket(fileno=3)
+while request := control.recv(4096):
+    kind, protocol, host, port = json.loads(request)
+    made = socket.socket(socket.AF_INET, kind, protocol)
+    if port is not None:
+        made.bind((host, port))
+    socket.send_fds(control, [b"!"], [made.fileno()])
+    made.close()
+"""
+
+
+class Sockets:
+    """Makes sockets on the nodes of a lab."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._agents: dict[str, socket.socket] = {}
+        self._made: list[socket.socket] = []
+
+    def udp(self, node: str, port: int = 0) -> socket.socket:
+        """Bound to a port of every address of the node; operations give up after the deadline."""
+        return self._make(node, socket.SOCK_DGRAM, 0, port)
+
+    def tcp(self, node: str, port: int = 0) -> socket.socket:
+        """Bound, not listening."""
+        return self._make(node, socket.SOCK_STREAM, 0, port)
+
+    def icmp(self, node: str) -> socket.socket:
+        """Raw."""
+        return self._make(node, socket.SOCK_RAW, socket.IPPROTO_ICMP, None)
+
+    def close(self) -> None:
+        """Close everything that was made."""
+        for sock in [*self._made, *self._agents.values()]:
+            sock.close()
+
+    def _make(self, node: str, kind: int, protocol: int, port: int | None) -> socket.socket:
+        agent = self._agents.get(node)
+        if agent is None:
+            agent, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            agent.settimeout(DEADLINE_S)
+            with there:
+                argv = [sys.executable, "-I", "-S", "-c", _AGENT]
+                self._lab.spawn(node, argv, extra_fds={3: there.fileno()}).close()
+            self._agents[node] = agent
+        agent.send(json.dumps([kind, protocol, "0.0.0.0", port]).encode())
+        _, (fd,), _, _ = socket.recv_fds(agent, 1, 1)
+        made = socket.socket(fileno=fd)
+        made.settimeout(DEADLINE_S)
+        self._made.append(made)
+        return made
+
+
+@contextmanager
+def sockets_of(lab: Lab) -> Iterator[Sockets]:
+    """For the length of a ``with`` block."""
+    sockets = Sockets(lab)
+    try:
+        yield sockets
+    finally:
+        sockets.close()
+
+
+def port_of(sock: socket.socket) -> int:
+    """The local port."""
+    port: int = sock.getsockname()[1]
+    return port
+
+
+def take_all(sock: socket.socket) -> list[bytes]:
+    """What waits in a datagram socket right now."""
+    taken = []
+    while select.select([sock], [], [], 0)[0]:
+        taken.append(sock.recv(2048))
+    return taken
+
+
+def open_files() -> int:
+    """How many this process has."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())

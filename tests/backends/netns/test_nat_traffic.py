@@ -1,0 +1,167 @@
+"""What passes a NAT besides the nine cells: other protocols, other NATs, and time."""
+
+import socket
+import struct
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from quicpipe_lab.backends.netns.lab import Lab
+from quicpipe_lab.model.nat import FilteringBehavior, NatBehavior, PortAssignment
+from quicpipe_lab.model.topology import Host, Link, Nat, Relay, Topology
+from tests.backends.netns.remote import DEADLINE_S, Sockets, port_of, sockets_of, take_all
+
+pytestmark = pytest.mark.netns
+
+LIFETIME_S = 1.0
+_POLL_S = 0.05
+
+# carrier: a NAT in front of a NAT. brief: mappings that live for a second.
+TOPOLOGY = Topology(
+    "traffic",
+    (
+        Relay("relay"),
+        Nat("carrier", NatBehavior(filtering=FilteringBehavior.ENDPOINT_INDEPENDENT)),
+        Nat("home", NatBehavior(filtering=FilteringBehavior.ADDRESS_DEPENDENT)),
+        Host("alice"),
+        Nat("brief", NatBehavior(mapping_lifetime_s=LIFETIME_S)),
+        Host("bob"),
+        Nat("plain", NatBehavior(port_assignment=PortAssignment.PRESERVING)),
+        Host("carol"),
+    ),
+    (
+        Link(("core", "relay")),
+        Link(("core", "carrier")),
+        Link(("carrier", "home")),
+        Link(("home", "alice")),
+        Link(("core", "brief")),
+        Link(("brief", "bob")),
+        Link(("core", "plain")),
+        Link(("plain", "carol")),
+    ),
+)
+
+
+def lower_address(name: str) -> str:
+    return str(TOPOLOGY.uplinks[name].lower_address)
+
+
+RELAY = lower_address("relay")
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab(TOPOLOGY) as lab:
+        yield lab
+
+
+@pytest.fixture
+def sockets(lab: Lab) -> Iterator[Sockets]:
+    with sockets_of(lab) as made:
+        yield made
+
+
+def test_nat_behind_nat(sockets: Sockets) -> None:
+    inside, server, other = (sockets.udp(name) for name in ("alice", "relay", "relay"))
+    inside.sendto(b"out", (RELAY, port_of(server)))
+    _, seen = server.recvfrom(2048)
+    assert seen[0] == lower_address("carrier")
+    server.sendto(b"back", seen)
+    assert inside.recvfrom(2048) == (b"back", (RELAY, port_of(server)))
+    # The stricter of each axis: the carrier lets everybody in, the home every port of the relay.
+    other.sendto(b"another port", seen)
+    assert inside.recvfrom(2048) == (b"another port", (RELAY, port_of(other)))
+
+
+def test_datagrams_are_whole(sockets: Sockets) -> None:
+    """Checksums are right on every way in, whether conntrack translates or ``inbound`` does."""
+    inside, server, other = (sockets.udp(name) for name in ("alice", "relay", "relay"))
+    data = bytes(range(256)) * 5
+    inside.sendto(data, (RELAY, port_of(server)))
+    received, seen = server.recvfrom(2048)
+    assert received == data
+    for sender in (server, other):
+        sender.sendto(data, seen)
+        assert inside.recv(2048) == data
+
+
+@pytest.mark.parametrize("host", ["alice", "carol"])
+def test_tcp_goes_out(sockets: Sockets, host: str) -> None:
+    listener = sockets.tcp("relay")
+    listener.listen()
+    client = sockets.tcp(host)
+    client.connect((RELAY, port_of(listener)))
+    served, _ = listener.accept()
+    with served:
+        served.settimeout(DEADLINE_S)
+        client.sendall(b"question")
+        assert served.recv(100) == b"question"
+        served.sendall(b"answer")
+        assert client.recv(100) == b"answer"
+
+
+def test_ping_goes_out(sockets: Sockets) -> None:
+    """RFC 792: an echo request gets its reply."""
+    ping = sockets.icmp("alice")
+    body = struct.pack(">HH", 77, 1) + b"quicpipe"
+    checksum = 0xFFFF - (sum(struct.unpack(">6H", body)) + (8 << 8)) % 0xFFFF
+    ping.sendto(struct.pack(">BBH", 8, 0, checksum) + body, (RELAY, 0))
+    reply = ping.recv(2048)
+    header_size_bytes = (reply[0] & 0x0F) * 4
+    assert reply[header_size_bytes] == 0
+    assert reply[header_size_bytes + 4 :] == body
+
+
+def test_no_hairpin(sockets: Sockets) -> None:
+    """A datagram to the home's own outside address is dropped, without an ICMP error."""
+    inside, server, neighbour = (sockets.udp(name) for name in ("carol", "relay", "carol"))
+    inside.sendto(b"out", (RELAY, port_of(server)))
+    _, seen = server.recvfrom(2048)
+    neighbour.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR
+    neighbour.sendto(b"hairpin", seen)
+    server.sendto(b"fence", seen)
+    assert inside.recv(2048) == b"fence"
+    assert take_all(inside) == []
+    assert neighbour.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+
+
+def test_mapping_ends_without_outbound_packets(sockets: Sockets) -> None:
+    """Inbound ones do not prolong it: they keep coming here until they no longer get in."""
+    inside, server = sockets.udp("bob"), sockets.udp("relay")
+    began_s = time.monotonic()
+    inside.sendto(b"out", (RELAY, port_of(server)))
+    _, seen = server.recvfrom(2048)
+    inside.settimeout(_POLL_S)
+    while True:
+        now_s = time.monotonic()
+        assert now_s - began_s < LIFETIME_S + DEADLINE_S
+        server.sendto(b"in", seen)
+        try:
+            inside.recv(2048)
+        except TimeoutError:
+            break
+        # Let a moment pass, as a NAT does nothing by itself that one could wait for.
+        with pytest.raises(TimeoutError):
+            inside.recv(2048)
+    assert now_s - began_s >= LIFETIME_S * 0.9
+    inside.sendto(b"out again", (RELAY, port_of(server)))
+    _, seen = server.recvfrom(2048)
+    server.sendto(b"in again", seen)
+    inside.settimeout(DEADLINE_S)
+    assert inside.recv(2048) == b"in again"
+
+
+def test_outbound_packets_keep_a_mapping(sockets: Sockets) -> None:
+    inside, server = sockets.udp("bob"), sockets.udp("relay")
+    server.settimeout(DEADLINE_S)
+    until_s = time.monotonic() + 2 * LIFETIME_S
+    ports = set()
+    while time.monotonic() < until_s:
+        inside.sendto(b"out", (RELAY, port_of(server)))
+        _, (_, port) = server.recvfrom(2048)
+        ports.add(port)
+        inside.settimeout(_POLL_S)
+        with pytest.raises(TimeoutError):
+            inside.recv(2048)
+    assert len(ports) == 1

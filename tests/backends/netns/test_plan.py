@@ -1,0 +1,78 @@
+"""The blueprint of a lab: complete, without clashes, and the same after its way through JSON."""
+
+import json
+
+import pytest
+
+from quicpipe_lab.backends.netns.blueprint import blueprint_from_json
+from quicpipe_lab.backends.netns.cuts import cut_point
+from quicpipe_lab.backends.netns.plan import interface_name, plan
+from quicpipe_lab.errors import LocalProtocolError, UnsupportedBehaviorError
+from quicpipe_lab.model.topology import Host, Link, Relay, Topology
+from quicpipe_lab.resources import find_topology, topology_names
+
+
+@pytest.mark.parametrize("name", topology_names())
+def test_every_bundled_topology_has_a_plan(name: str) -> None:
+    topology = find_topology(name)
+    blueprint = plan(topology)
+    assert blueprint_from_json(json.loads(json.dumps(blueprint))) == blueprint
+    assert [space.node for space in blueprint.spaces] == ["core", *topology.uplinks]
+    wires = [wire for space in blueprint.spaces for wire in space.wires]
+    assert {wire.lower_node: wire.lower.address for wire in wires} == {
+        name: str(uplink.lower_address) for name, uplink in topology.uplinks.items()
+    }
+    for space in blueprint.spaces:
+        numbers = [wire.upper.number for wire in space.wires]
+        assert len(set(numbers)) == len(numbers)
+        for wire in space.wires:
+            assert wire.upper.interface == interface_name(topology, space.node, wire.lower_node)
+            assert wire.lower.interface == interface_name(topology, wire.lower_node, space.node)
+            assert wire.upper.mac != wire.lower.mac
+
+
+def test_interface_names() -> None:
+    fifteen, sixteen, other = "a" * 15, "b" * 16, "b" * 17
+    names = [fifteen, sixteen, other, "lo"]
+    topology = Topology(
+        "names", tuple(map(Host, names)), tuple(Link(("core", name)) for name in names)
+    )
+    assert [interface_name(topology, "core", name) for name in names] == [
+        fifteen,
+        "b" * 13 + "~0",
+        "b" * 13 + "~1",
+        "lo~2",
+    ]
+    assert interface_name(topology, sixteen, "core") == "core"
+
+
+@pytest.mark.parametrize(("field", "value"), [("delay_s", 0.1), ("loss", 0.5)])
+def test_impairment_is_refused(field: str, value: float) -> None:
+    link = Link(("core", "relay"), **{field: value})  # type: ignore[arg-type]
+    topology = Topology("slow", (Relay("relay"),), (link,))
+    with pytest.raises(UnsupportedBehaviorError, match=rf"link\[0\].{field} of {value}"):
+        plan(topology)
+
+
+@pytest.mark.parametrize(
+    ("pair", "router", "interfaces"),
+    [
+        (("alice", "bob"), "core", ["nat-a", "nat-b"]),
+        (("bob", "relay"), "core", ["nat-b", "relay"]),
+        (("core", "relay"), "core", ["relay"]),
+        (("alice", "core"), "core", ["nat-a"]),
+        (("alice", "nat-a"), "nat-a", ["alice"]),
+        (("nat-a", "bob"), "core", ["nat-a", "nat-b"]),
+    ],
+)
+def test_cut_point(pair: tuple[str, str], router: str, interfaces: list[str]) -> None:
+    topology = find_topology("two-homes")
+    assert cut_point(topology, *pair) == (router, interfaces)
+    assert cut_point(topology, *reversed(pair)) == (router, interfaces[::-1])
+
+
+def test_cut_point_is_between_two_nodes_that_exist() -> None:
+    topology = find_topology("two-homes")
+    for pair in (("alice", "alice"), ("alice", "nobody"), ("nobody", "core")):
+        with pytest.raises(LocalProtocolError):
+            cut_point(topology, *pair)

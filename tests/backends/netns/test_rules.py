@@ -1,0 +1,138 @@
+"""A NAT's rules in their readable form, and that the kernel gets what they say."""
+
+import itertools
+import os
+import shutil
+
+import pytest
+
+from quicpipe_lab.backends.netns.cuts import cuts_table
+from quicpipe_lab.backends.netns.lab import Lab
+from quicpipe_lab.backends.netns.rules import conntrack_sysctls, nat_table
+from quicpipe_lab.errors import UnsupportedBehaviorError
+from quicpipe_lab.model.nat import (
+    FilteringBehavior,
+    MappingBehavior,
+    NatBehavior,
+    PortAssignment,
+)
+from quicpipe_lab.model.topology import Host, Link, Nat, Topology
+from tests.backends.netns.remote import DEADLINE_S
+
+GOLDEN = """\
+table ip nat {
+    set ports { type inet_service; size 65535; flags dynamic,timeout; timeout 120s; }
+    map inside_address { type inet_service : ipv4_addr; size 65535; flags dynamic,timeout; timeout 120s; }
+    map inside_port { type inet_service : inet_service; size 65535; flags dynamic,timeout; timeout 120s; }
+    set peers { type inet_service . ipv4_addr . inet_service; size 65535; flags dynamic,timeout; timeout 120s; }
+    map egress { type ipv4_addr . inet_service . ipv4_addr : ipv4_addr . inet_service; size 65535; flags dynamic,timeout; timeout 120s; }
+    set contacted { type ipv4_addr . inet_service . ipv4_addr . inet_service; size 65535; flags dynamic,timeout; timeout 120s; }
+    chain inbound {
+        type filter hook prerouting priority -300; policy accept;
+        iifname "core" meta l4proto udp udp dport . ip saddr . udp sport @peers accept
+        iifname "core" meta l4proto udp udp dport != @ports drop
+        iifname "core" meta l4proto udp notrack
+        iifname "core" meta l4proto udp ip daddr set udp dport map @inside_address
+        iifname "core" meta l4proto udp udp dport set udp dport map @inside_port
+        iifname "core" meta l4proto udp ip daddr . udp dport . ip saddr . udp sport != @contacted drop
+    }
+    chain input {
+        type filter hook input priority 0; policy accept;
+        iifname != "lo" meta l4proto udp ct state new,untracked drop
+    }
+    chain postrouting {
+        type nat hook postrouting priority 100; policy accept;
+        oifname "core" meta l4proto udp snat to ip saddr . udp sport . ip daddr map @egress
+        oifname "core" meta l4proto udp udp sport @ports masquerade fully-random
+        oifname "core" masquerade
+    }
+    chain record {
+        type filter hook postrouting priority 150; policy accept;
+        oifname "core" ct state invalid drop
+        oifname "core" meta l4proto udp ct original ip saddr . ct original proto-src . ip daddr != @egress udp sport @ports drop
+        oifname "core" meta l4proto udp update @ports { udp sport }
+        oifname "core" meta l4proto udp update @inside_address { udp sport : ct original ip saddr }
+        oifname "core" meta l4proto udp update @inside_port { udp sport : ct original proto-src }
+        oifname "core" meta l4proto udp update @peers { udp sport . ip daddr . udp dport }
+        oifname "core" meta l4proto udp update @egress { ct original ip saddr . ct original proto-src . ip daddr : ip saddr . udp sport }
+        oifname "core" meta l4proto udp update @contacted { ct original ip saddr . ct original proto-src . ip daddr . udp dport }
+    }
+}"""  # noqa: E501
+
+ALL_BEHAVIORS = [
+    NatBehavior(*cell)
+    for cell in itertools.product(MappingBehavior, FilteringBehavior, PortAssignment)
+]
+
+
+def test_golden() -> None:
+    behavior = NatBehavior(
+        MappingBehavior.ADDRESS_DEPENDENT,
+        FilteringBehavior.ADDRESS_AND_PORT_DEPENDENT,
+        PortAssignment.PRESERVING,
+        mapping_lifetime_s=120.0,
+    )
+    assert str(nat_table(behavior, "core")) == GOLDEN
+
+
+def test_every_behavior_has_rules_of_its_own() -> None:
+    texts = {str(nat_table(behavior, "core")) for behavior in ALL_BEHAVIORS}
+    assert len(texts) == len(ALL_BEHAVIORS)
+
+
+@pytest.mark.parametrize("lifetime_s", [0.0, 0.5, 1.5])
+def test_lifetimes_that_conntrack_cannot_count(lifetime_s: float) -> None:
+    behavior = NatBehavior(mapping_lifetime_s=lifetime_s)
+    with pytest.raises(UnsupportedBehaviorError, match="whole seconds"):
+        nat_table(behavior, "core")
+    with pytest.raises(UnsupportedBehaviorError, match="whole seconds"):
+        conntrack_sysctls(behavior)
+
+
+def test_cuts() -> None:
+    assert str(cuts_table([["a", "b"], ["relay"]])).splitlines()[1:] == [
+        "    chain inward {",
+        "        type filter hook prerouting priority -400; policy accept;",
+        '        iifname "relay" drop',
+        "    }",
+        "    chain forward {",
+        "        type filter hook forward priority 0; policy accept;",
+        '        iifname "a" oifname "b" drop',
+        '        iifname "b" oifname "a" drop',
+        "    }",
+        "    chain outward {",
+        "        type filter hook postrouting priority 200; policy accept;",
+        '        oifname "relay" drop',
+        "    }",
+        "}",
+    ]
+
+
+@pytest.mark.netns
+@pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed (package nftables)")
+def test_kernel_has_what_the_text_says() -> None:
+    """The encoder against the language's own compiler: both leave the same rules in the kernel."""
+    nodes = [Nat(f"n{number}", behavior) for number, behavior in enumerate(ALL_BEHAVIORS)]
+    links = tuple(Link(("core", node.name)) for node in nodes)
+    topology = Topology("all", (Host("host"), *nodes), (Link(("core", "host")), *links))
+    with Lab(topology) as lab:
+        for node in nodes:
+            text = str(nat_table(node.behavior, "core"))
+            assert _listing(lab, node.name, "") == _listing(lab, "host", text), node
+
+
+def _listing(lab: Lab, node: str, load: str) -> str:
+    """What ``nft list ruleset`` says on a node, there to have the text loaded first."""
+    ours, theirs = os.pipe()
+    text = os.memfd_create("text")
+    os.write(text, f"flush ruleset\n{load}\n".encode())
+    os.lseek(text, 0, os.SEEK_SET)
+    script = "nft -f - && nft list ruleset" if load else "nft list ruleset"
+    process = lab.spawn(node, ["sh", "-c", script], stdin=text, stdout=theirs)
+    os.close(text)
+    os.close(theirs)
+    with os.fdopen(ours) as file:
+        listing = file.read()
+    assert process.wait(DEADLINE_S) == 0
+    process.close()
+    return listing
