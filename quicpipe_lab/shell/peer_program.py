@@ -37,6 +37,7 @@ from quicpipe_lab.shell.trace_files import keylog_file, qlog_file
 from quicpipe_lab.shell.udp import local_address_towards, open_socket, resolve
 
 HELLO_INTERVAL_S = 1.0
+FILE_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -264,7 +265,10 @@ async def _publish(
 
 async def _read_local(channel: oob.Channel) -> Envelope:
     if channel.kind == "file":
-        return await asyncio.to_thread(oob.read_file, Path(channel.name))
+        path = Path(channel.name)
+        while not path.exists():  # whichever of the peers is started first
+            await asyncio.sleep(FILE_POLL_S)
+        return await asyncio.to_thread(oob.read_file, path)
     # A scanned QR code is typed, pasted or piped in: the same line on standard input.
     return await asyncio.to_thread(oob.read_descriptor, 0)
 
