@@ -14,6 +14,7 @@ any of the three leaves nothing behind. One thread, blocking, no asyncio.
 """
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -72,6 +73,11 @@ def _unshare_as_user(flags: int) -> None:
     try:
         syscalls.unshare(syscalls.CLONE_NEWUSER | flags)
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise BackendUnavailableError(
+                "no root, and no user namespaces (as many as allowed exist)",
+                "run as root, or allow more: sysctl -w user.max_user_namespaces=15000",
+            ) from None
         raise BackendUnavailableError(
             f"no root, and no user namespaces ({error.strerror})", _user_namespace_remedy()
         ) from None
@@ -93,7 +99,7 @@ def _user_namespace_remedy() -> str:
         with contextlib.suppress(OSError):
             if Path("/proc/sys", name.replace(".", "/")).read_text().strip() != value:
                 return f"run as root, or allow them: sysctl -w {name}={value}"
-    return "run as root, or allow them: sysctl -w user.max_user_namespaces=15000"
+    return "run as root, or allow user namespaces"
 
 
 def _wait_for_end(control: socket.socket, caller: int, supervisor: int) -> None:
