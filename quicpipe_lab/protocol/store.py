@@ -66,8 +66,9 @@ class MapStore:
         self._ids_at: dict[TransportAddress, int] = {}
 
     def put_association(self, association: Association, owner: Hashable) -> None:
+        connection_ids = dict.fromkeys(association.connection_ids)
         new = 0
-        for connection_id in association.connection_ids:
+        for connection_id in connection_ids:
             binding = self._bindings.get(connection_id)
             if binding is None:
                 new += 1
@@ -76,7 +77,7 @@ class MapStore:
         if len(self._bindings) + new > self.max_bindings:
             raise StoreFullError(f"{self.max_bindings} connection IDs are bound")
         bound = _Binding(owner, association.address)
-        for connection_id in association.connection_ids:
+        for connection_id in connection_ids:
             before = self._bindings.get(connection_id)
             if before is not None:
                 self._count(before.address, -1)
