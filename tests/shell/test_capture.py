@@ -132,6 +132,7 @@ def test_tshark_reads_names_times_and_frames(everything: Scene) -> None:
 
 
 @pytest.mark.netns
+@pytest.mark.usefixtures("user_namespaces")
 def test_a_user_namespace_is_enough(tmp_path: Path) -> None:
     scene = play("everything", tmp_path, user_namespace=True)
     assert scene.stats == CaptureStats(packets=12, dropped=0)

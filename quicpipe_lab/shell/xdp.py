@@ -1,0 +1,169 @@
+"""XDP through bcc: find what it needs, compile a program, attach it. The only importer of bcc.
+
+bcc comes with the distribution and not from PyPI: it is plain Python over a C library, which any
+CPython can import from the distribution's folder. It compiles at run time, against headers of the
+running kernel that it looks for in one place; where they are not there, headers of another kernel
+do for programs that include nothing but ``uapi/linux``.
+"""
+
+import contextlib
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
+
+_DISTRIBUTION_PACKAGES = Path("/usr/lib/python3/dist-packages")
+_MODULES = Path("/lib/modules")
+_HEADERS_IN_KERNEL = Path("/sys/kernel/kheaders.tar.xz")
+_SOURCE_VARIABLE = "BCC_KERNEL_SOURCE"
+_DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+_XDP_FLAGS_UPDATE_IF_NOEXIST = 1 << 0
+
+
+class Mode(StrEnum):
+    """Where a program runs: in the interface's driver, or behind it for any interface."""
+
+    NATIVE = "native"
+    GENERIC = "generic"
+
+
+_MODE_FLAGS = {Mode.GENERIC: 1 << 1, Mode.NATIVE: 1 << 2}
+
+
+class KernelHeaders(NamedTuple):
+    """Headers, and the kernel that they belong to.
+
+    ``folders`` make up one tree when laid over each other (Debian ships two); with none, bcc
+    finds the headers without help.
+    """
+
+    release: str
+    folders: tuple[Path, ...]
+
+
+class Program:
+    """An XDP program, compiled and loaded. Raises BackendUnavailableError, QuicpipeLabError."""
+
+    def __init__(self, source: Path, function: str) -> None:
+        self._bcc = import_bcc()
+        headers = find_headers()
+        text = source.read_text()
+        with _visible_to_bcc(headers):
+            try:
+                self._bpf: Any = self._bcc.BPF(text=text)
+            except Exception as error:  # bcc raises nothing more precise, here and below
+                raise QuicpipeLabError(
+                    f"{source.name} does not compile with the headers of {headers.release}: {error}"
+                ) from None
+        try:
+            self._function = self._bpf.load_func(function.encode(), self._bcc.BPF.XDP)
+        except Exception as error:
+            raise BackendUnavailableError(
+                f"the kernel does not take {source.name}: {error}",
+                "run it as root: sudo quicpipe-lab (in a container: docker run --privileged)",
+            ) from None
+
+    def attach(self, interface: str, mode: Mode) -> None:
+        """To an interface of the current network namespace that has no program yet."""
+        flags = _MODE_FLAGS[mode] | _XDP_FLAGS_UPDATE_IF_NOEXIST
+        try:
+            self._bcc.BPF.attach_xdp(interface.encode(), self._function, flags)
+        except Exception as error:
+            raise QuicpipeLabError(f"no {mode} XDP on {interface!r}: {error}") from None
+
+    def detach(self, interface: str, mode: Mode) -> None:
+        """Undo attach."""
+        self._bcc.BPF.remove_xdp(interface.encode(), _MODE_FLAGS[mode])
+
+
+def import_bcc() -> ModuleType:
+    """The bcc of this Python, else the distribution's. Raises BackendUnavailableError."""
+    try:
+        import bcc
+    except ImportError:
+        # Last, so that nothing else comes from there.
+        sys.path.append(str(_DISTRIBUTION_PACKAGES))
+        try:
+            import bcc
+        except (ImportError, OSError) as error:
+            raise BackendUnavailableError(
+                f"bcc cannot be imported: {error}", _install("python3-bpfcc")
+            ) from None
+        finally:
+            sys.path.remove(str(_DISTRIBUTION_PACKAGES))
+    module: ModuleType = bcc
+    return module
+
+
+def find_headers(modules: Path = _MODULES) -> KernelHeaders:
+    """The running kernel's headers, else the newest that are installed.
+
+    Raises BackendUnavailableError.
+    """
+    if chosen := os.environ.get(_SOURCE_VARIABLE):
+        return KernelHeaders(chosen, ())
+    running = os.uname().release
+    others = (path.name for path in modules.glob("*") if path.name != running)
+    for release in (running, *sorted(others, key=_version, reverse=True)):
+        places = (modules / release / "source", modules / release / "build")
+        folders = tuple(place for place in places if place.is_dir())
+        if _has(folders, "linux/kconfig.h") and _has(folders, "generated/autoconf.h"):
+            return KernelHeaders(release, folders)
+        if release == running and _HEADERS_IN_KERNEL.exists():
+            return KernelHeaders(running, ())
+    raise BackendUnavailableError("no kernel headers are installed", _install(_headers_package()))
+
+
+def _has(folders: tuple[Path, ...], header: str) -> bool:
+    return any((folder / "include" / header).is_file() for folder in folders)
+
+
+def _version(release: str) -> list[int]:
+    """6.1.0-9 comes before 6.1.0-56."""
+    words = release.replace("-", ".").split(".")
+    return [int(word) for word in words if word.isdigit()]
+
+
+@contextlib.contextmanager
+def _visible_to_bcc(headers: KernelHeaders) -> Iterator[None]:
+    """One folder that shows all of the headers, named where bcc looks first."""
+    if not headers.folders:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="quicpipe-lab-headers-") as merged:
+        for folder in headers.folders:
+            for include in (folder / "include", *folder.glob("arch/*/include")):
+                for entry in include.glob("*"):
+                    link = merged / include.relative_to(folder) / entry.name
+                    link.parent.mkdir(parents=True, exist_ok=True)
+                    if not link.is_symlink():  # a build folder may show its source's headers, too
+                        link.symlink_to(entry.resolve())
+        os.environ[_SOURCE_VARIABLE] = merged
+        try:
+            yield
+        finally:
+            del os.environ[_SOURCE_VARIABLE]
+
+
+def _headers_package() -> str:
+    """Any kernel's will do; this name stands for the distribution's newest."""
+    with contextlib.suppress(OSError):
+        if platform.freedesktop_os_release()["ID"] == "ubuntu":
+            return "linux-headers-generic"
+    machine = platform.machine()
+    return f"linux-headers-{_DEBIAN_ARCHITECTURES.get(machine, machine)}"
+
+
+def _install(package: str) -> str:
+    if shutil.which("apt-get"):
+        return f"sudo apt-get install -y {package}"
+    return f"install what Debian calls {package}"
