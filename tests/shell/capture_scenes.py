@@ -103,6 +103,21 @@ def short(alpha: Node, beta: Node, folder: Path) -> None:
         assert process.wait(10) == 0
 
 
+def late(alpha: Node, beta: Node, folder: Path) -> None:
+    """An interface that is made while the recorder runs; its number is printed."""
+    with recorder([alpha, beta], folder / "spool"):
+        setns(alpha.namespace, CLONE_NEWNET)
+        with IPRoute() as ip:
+            ip.link("add", ifname="late", kind="veth", peer="late-peer")
+            for name in ("late", "late-peer"):
+                (index,) = ip.link_lookup(ifname=name)
+                ip.link("set", index=index, state="up")
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+            sock.bind(("late-peer", 0))
+            print(index)
+            sock.send(ADDRESSES + ETHERTYPE + b"from the late one")
+
+
 def burst(alpha: Node, beta: Node, folder: Path) -> None:
     """20,000 frames a second while both cores are kept busy by others."""
     endless = [sys.executable, "-c", "while True: pass"]
@@ -142,7 +157,7 @@ def main() -> None:
     beta.join(alpha)
     alpha.up()
     beta.up()
-    scenes = {one.__name__: one for one in (everything, short, burst, starved)}
+    scenes = {one.__name__: one for one in (everything, short, late, burst, starved)}
     scenes[scene](alpha, beta, Path(folder))
 
 

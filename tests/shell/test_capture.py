@@ -147,6 +147,13 @@ def test_cut_frames_keep_their_length_and_a_signal_stops(tmp_path: Path) -> None
 
 
 @pytest.mark.netns
+def test_an_interface_younger_than_the_recorder_goes_by_its_number(tmp_path: Path) -> None:
+    scene = play("late", tmp_path)
+    assert scene.payloads(f"alpha/{scene.said[0]}", "out") == [b"from the late one"]
+    assert scene.stats.packets == 2
+
+
+@pytest.mark.netns
 def test_a_burst_on_busy_cores_loses_nothing(tmp_path: Path) -> None:
     scene = play("burst", tmp_path)
     assert scene.stats == CaptureStats(packets=2 * BURST_FRAMES, dropped=0)
