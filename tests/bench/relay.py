@@ -1,0 +1,231 @@
+"""What a forwarded datagram costs the relay in userspace, against coturn's ChannelData."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quicpipe_lab.backends.netns.lab import Lab, Process
+from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.model.topology import CORE, Host, Link, Relay, Topology
+from tests.bench import ROOT, SCRIPTS, Row, median, skipped
+
+TITLE = (
+    "Relaying datagrams of 1200 bytes in userspace: user and system CPU time of the relaying "
+    "process (softirq time is part of it only where it interrupts that process)"
+)
+
+_ROUNDS = 3
+_FOR_S = 1.0
+_PACED_PER_S = 10_000
+_COTURN_PORT, _RELAY_PORT = 3478, 4433
+_TOPOLOGY = Topology(
+    "relay-bench",
+    (Relay("relay"), Host("sender"), Host("receiver")),
+    tuple(Link((name, CORE)) for name in ("relay", "sender", "receiver")),
+)
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """How datagrams are sent: ``rate`` 0 is as many as go, in batches of 64 a system call."""
+
+    name: str
+    gso: bool
+    rate: int
+    gro: bool = False
+
+
+_LOADS = (
+    _Load("full load", gso=False, rate=0),
+    _Load("full load, sender with GSO, receiver with GRO", gso=True, rate=0, gro=True),
+    _Load(f"{_PACED_PER_S}/s, one by one", gso=False, rate=_PACED_PER_S),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """``cpu_s`` and ``per_s``: for each datagram that arrived, and of them."""
+
+    cpu_s: float
+    per_s: float
+    sent_per_s: float
+
+
+def run() -> list[Row]:
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="relay-bench-") as directory, Lab(_TOPOLOGY) as lab:
+        ways = {"direct": _direct(lab), "relay": _relay(lab, Path(directory))}
+        if shutil.which("turnserver"):
+            ways["turn"] = _coturn(lab, Path(directory))
+        with contextlib.ExitStack() as stack:
+            paths = {name: stack.enter_context(way) for name, way in ways.items()}
+            for load in _LOADS:
+                results: dict[str, list[_Measured]] = {name: [] for name in paths}
+                for counted in range(-1, _ROUNDS):
+                    for name, path in paths.items():
+                        measured = path.measure(load)
+                        if counted >= 0:
+                            results[name].append(measured)
+                rows += _rows(load, results)
+    return rows
+
+
+def _rows(load: _Load, results: dict[str, list[_Measured]]) -> list[Row]:
+    def cost_us(way: str) -> float:
+        return 1e6 * median([one.cpu_s for one in results[way]])
+
+    def per_s(way: str) -> float:
+        return median([one.per_s for one in results[way]])
+
+    rows = [Row(f"{load.name}: without a relay", per_s("direct"), "datagrams/s")]
+    what = f"{load.name}: coturn"
+    if "turn" in results:
+        rows.append(Row(f"{what}, CPU a datagram", cost_us("turn"), "us"))
+        rows.append(Row(f"{what}, arriving", per_s("turn"), "datagrams/s"))
+        ratio, against = cost_us("relay") / cost_us("turn"), "coturn"
+    else:
+        rows.append(skipped(what, "coturn is not installed"))
+        ratio, against = None, ""
+    ours = f"{load.name}: quicpipe-lab relay"
+    sent_per_s = median([one.sent_per_s for one in results["relay"]])
+    rows.append(
+        Row(f"{ours}, CPU a datagram", cost_us("relay"), "us", ratio, against, 1.0)
+        if ratio is not None
+        else Row(f"{ours}, CPU a datagram", cost_us("relay"), "us")
+    )
+    note = f"{sent_per_s:.0f} were sent"
+    rows.append(Row(f"{ours}, arriving", per_s("relay"), "datagrams/s", note=note))
+    return rows
+
+
+class _Path:
+    """A sender and a receiver with whatever lies between."""
+
+    def __init__(self, sender: "_Program", receiver: "_Program", server: Process | None) -> None:
+        self._sender = sender
+        self._receiver = receiver
+        self._server = server
+
+    def measure(self, load: _Load) -> _Measured:
+        self._receiver.ask(gro=load.gro)
+        cpu_s = self._cpu_s()
+        sent = self._sender.ask(for_s=_FOR_S, gso=load.gso, rate=load.rate)
+        received = self._receiver.ask()
+        cpu_s = self._cpu_s() - cpu_s
+        if not received["received"]:
+            raise QuicpipeLabError(f"the relay's benchmark: {sent} went out, {received} came")
+        count, took_s = received["received"], sent["took_s"]
+        return _Measured(cpu_s / count, count / took_s, sent["sent"] / took_s)
+
+    def _cpu_s(self) -> float:
+        """User and system time of all threads so far."""
+        if self._server is None:
+            return 0.0
+        stat = Path(f"/proc/{self._server.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / _TICKS_PER_S
+
+
+class _Program:
+    """One of _relay_load.py's, spoken to by lines of JSON."""
+
+    def __init__(self, lab: Lab, node: str, way: str, role: str, *options: str) -> None:
+        stdin_out, self._stdin = os.pipe()
+        stdout, stdout_in = os.pipe()
+        argv = [str(SCRIPTS / "python"), "-m", "tests.bench._relay_load", way, role, *options]
+        self._process = lab.spawn(node, argv, stdin=stdin_out, stdout=stdout_in, cwd=ROOT)
+        os.close(stdin_out)
+        os.close(stdout_in)
+        self._stdout = os.fdopen(stdout)
+        self.ready = self._read()
+
+    def ask(self, **command: object) -> dict[str, Any]:
+        os.write(self._stdin, json.dumps(command).encode() + b"\n")
+        return self._read()
+
+    def close(self) -> None:
+        os.close(self._stdin)
+        self._process.wait(5)
+        self._process.close()
+        self._stdout.close()
+
+    def _read(self) -> dict[str, Any]:
+        line = self._stdout.readline()
+        if not line:
+            raise QuicpipeLabError("a program of the relay's benchmark ended early")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def _address(node: str) -> str:
+    return str(_TOPOLOGY.uplinks[node].lower_address)
+
+
+@contextlib.contextmanager
+def _pair(lab: Lab, way: str, server: str, process: Process | None) -> Iterator[_Path]:
+    """Both ends on one processor, so that the relaying process has the other to itself."""
+    given = ["--server", server] if server else []
+    receiver = _Program(lab, "receiver", way, "receive", *given)
+    peer = f"{_address('receiver')}:{receiver.ready['port']}"
+    sender = _Program(lab, "sender", way, "send", "--peer", peer, *given)
+    try:
+        yield _Path(sender, receiver, process)
+    finally:
+        sender.close()
+        receiver.close()
+
+
+@contextlib.contextmanager
+def _direct(lab: Lab) -> Iterator[_Path]:
+    with _pair(lab, "direct", "", None) as path:
+        yield path
+
+
+@contextlib.contextmanager
+def _server(lab: Lab, argv: list[str], log: Path, ready: str) -> Iterator[Process]:
+    """A program at the relay's place, on the second processor, once its output says ``ready``."""
+    with log.open("wb") as output:
+        process = lab.spawn("relay", argv, stdout=output.fileno(), stderr=output.fileno())
+    os.sched_setaffinity(process.pid, {1 % (os.cpu_count() or 1)})
+    deadline_s = time.monotonic() + 10
+    while ready not in log.read_text():
+        if process.poll() is not None or time.monotonic() > deadline_s:
+            raise QuicpipeLabError(f"{argv[0]} does not start: {log.read_text()[-300:]}")
+        os.sched_yield()
+    try:
+        yield process
+    finally:
+        process.send_signal(15)
+        process.wait(10)
+        process.close()
+
+
+@contextlib.contextmanager
+def _relay(lab: Lab, directory: Path) -> Iterator[_Path]:
+    argv = [str(SCRIPTS / "quicpipe-lab"), "relay", "--bind", f"{_address('relay')}:{_RELAY_PORT}"]
+    argv += ["--certificate-dir", str(directory)]
+    with (
+        _server(lab, argv, directory / "relay.log", "fingerprint") as process,
+        _pair(lab, "relay", f"{_address('relay')}:{_RELAY_PORT}", process) as path,
+    ):
+        yield path
+
+
+@contextlib.contextmanager
+def _coturn(lab: Lab, directory: Path) -> Iterator[_Path]:
+    address = _address("relay")
+    argv = ["turnserver", "-n", "--no-auth", "--no-cli", "--no-tls", "--no-dtls", "--no-tcp"]
+    argv += ["-L", address, "-E", address, "-p", str(_COTURN_PORT), "-m", "1", "-l", "stdout"]
+    argv += ["--pidfile", str(directory / "turn.pid"), "-b", str(directory / "turn.db"), "-v"]
+    with (
+        _server(lab, argv, directory / "turn.log", "IPv4. UDP listener opened on") as process,
+        _pair(lab, "turn", f"{address}:{_COTURN_PORT}", process) as path,
+    ):
+        yield path
