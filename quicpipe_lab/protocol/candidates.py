@@ -12,6 +12,9 @@ from ipaddress import IPv4Address, IPv6Address
 from quicpipe_lab.model.address import TransportAddress
 
 MAX_CANDIDATES = 8
+"""Addresses punched at in one round."""
+MAX_SIGNALLED = 6
+"""Of these, how many the peer may name; the rest is for what it turns out to send from."""
 
 _PRIVATE = tuple(
     ipaddress.ip_network(text)
@@ -56,7 +59,7 @@ def own_candidates(
     """What to tell the peer: host addresses first, then where the relay saw us."""
     ordered = [*hosts, *([observed] if observed else [])]
     return tuple(dict.fromkeys(one for one in ordered if scope(one.host) is not None))[
-        :MAX_CANDIDATES
+        :MAX_SIGNALLED
     ]
 
 
@@ -67,7 +70,7 @@ def acceptable(
     our_observed: TransportAddress | None,
     their_observed: TransportAddress | None,
 ) -> tuple[TransportAddress, ...]:
-    """Those of the peer's candidates that we punch at, at most MAX_CANDIDATES.
+    """Those of the peer's candidates that we punch at, at most MAX_SIGNALLED.
 
     An address must reach as far as the relay's does (nobody on the internet makes us send into
     our own network), except that peers which the relay sees at one address share a network and
@@ -91,4 +94,4 @@ def acceptable(
             and (reach == wanted or (neighbours and reach == Scope.PRIVATE))
         )
 
-    return tuple(dict.fromkeys(filter(fits, theirs)))[:MAX_CANDIDATES]
+    return tuple(dict.fromkeys(filter(fits, theirs)))[:MAX_SIGNALLED]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from quicpipe_lab.errors import RemoteProtocolError
 from quicpipe_lab.model.address import TransportAddress
-from quicpipe_lab.protocol.candidates import MAX_CANDIDATES
+from quicpipe_lab.protocol.candidates import MAX_SIGNALLED
 from quicpipe_lab.protocol.wire import PUNCH_KEY_LENGTH
 
 MAX_LINE_BYTES = 4096
@@ -64,7 +64,7 @@ def _decode(line: bytes) -> PunchMessage | None:
         message = PunchMessage(
             round=int(data["punch"]),
             key=base64.b64decode(data["key"], validate=True),
-            candidates=tuple(_address(one) for one in data["candidates"][:MAX_CANDIDATES]),
+            candidates=tuple(_address(one) for one in data["candidates"][:MAX_SIGNALLED]),
             observed=None if data["observed"] is None else _address(data["observed"]),
         )
     except (ValueError, TypeError, KeyError, RecursionError, binascii.Error) as error:

@@ -212,7 +212,7 @@ class DirectPath:
         """Whatever is due at ``now``."""
         if self.state is State.PUNCHING:
             for candidate in self._candidates:
-                if candidate.sent < self.timing.probes and candidate.next_s <= now:
+                if not self._is_spent(candidate) and candidate.next_s <= now:
                     self._ping(candidate.address, now)
                     candidate.sent += 1
                     half = candidate.sent < self.timing.probes // 2
@@ -232,7 +232,9 @@ class DirectPath:
         """When ``handle_timer`` wants to be called next."""
         times: list[float | None] = [self._retry_at]
         if self.state is State.PUNCHING:
-            times += [one.next_s for one in self._candidates]
+            unspent = [one.next_s for one in self._candidates if not self._is_spent(one)]
+            # When all is sent, answers still have as long as to the next datagram.
+            times.append(min(unspent) if unspent else self._round_ends_at)
         elif self.state is State.VALIDATING:
             times.append(self._challenge_at)
         elif self.state is State.DIRECT:
@@ -248,10 +250,9 @@ class DirectPath:
                 self._commands.append(Command(CommandKind.NEW_ROUND))
                 # Nor wait for the peer: its mapping may still be open, and the relay be gone.
                 self._start_round([one.address for one in self._candidates], now)
-        if self.state is State.PUNCHING and all(
-            one.sent >= self.timing.probes and one.next_s <= now for one in self._candidates
-        ):
-            self._go(Trigger.EXHAUSTED, now)
+        if self.state is State.PUNCHING:
+            if all(map(self._is_spent, self._candidates)) and self._round_ends_at <= now:
+                self._go(Trigger.EXHAUSTED, now)
         elif self.state is State.VALIDATING and self._challenge_at is not None:
             if self._challenge_at <= now:
                 self._challenge(now)
@@ -313,8 +314,16 @@ class DirectPath:
     def _consider(self, source: TransportAddress, now: float) -> None:
         """An authentic datagram came from an address: punch there too (peer-reflexive)."""
         known = {one.address for one in self._candidates}
-        if self.state is State.PUNCHING and source not in known and len(known) < 2 * MAX_CANDIDATES:
+        if self.state is State.PUNCHING and source not in known and len(known) < MAX_CANDIDATES:
             self._candidates.append(_Candidate(source, next_s=now))
+
+    def _is_spent(self, candidate: _Candidate) -> bool:
+        return candidate.sent >= self.timing.probes
+
+    @property
+    def _round_ends_at(self) -> float:
+        """When the last candidate's last datagram has had its time; at once without candidates."""
+        return max((one.next_s for one in self._candidates), default=0.0)
 
     def _answered(self, source: TransportAddress, rtt_s: float, now: float) -> None:
         if self.state is State.DIRECT and source == self._answer:

@@ -132,6 +132,7 @@ class Endpoint(ABC):
         self._punch_key: bytes | None = None
         self._return_pending = False
         self._closed = False
+        self._keepalive_at: float | None = None
         self._events: deque[EndpointEvent] = deque()
 
     # What the application does
@@ -199,7 +200,7 @@ class Endpoint(ABC):
 
     def get_timer(self) -> float | None:
         """When handle_timer wants to be called."""
-        times = [self.relay.get_timer(), self.direct.get_timer()]
+        times = [self.relay.get_timer(), self.direct.get_timer(), self._keepalive_at]
         if self._peer is not None and not self._peer_is_waiting:
             timer = self._peer.get_timer()
             times.append(None if timer is None else self._real_time(timer))
@@ -213,6 +214,9 @@ class Endpoint(ABC):
             timer = self._peer.get_timer()
             if timer is not None and timer <= self._peer_time(now):
                 self._peer.handle_timer(self._peer_time(now))
+            if self._keepalive_at is not None and self._keepalive_at <= now:
+                self._peer.send_ping(0)
+                self._keepalive_at = now + self._keepalive_s
         self._turn(now)
 
     def next_event(self) -> EndpointEvent | None:
@@ -299,6 +303,7 @@ class Endpoint(ABC):
                         alpn = event.alpn_protocol or ""
                         self._events.append(Connected(alpn, peer.peer_fingerprint))
                         self._connected(peer, alpn)
+                        self._keepalive_at = now + self._keepalive_s
                 case StreamDataReceived(stream_id=stream_id, data=data, end_stream=ended):
                     if self._control_stream is not None and stream_id == self._their_control_stream:
                         self._receive_control(data, now)
@@ -308,6 +313,7 @@ class Endpoint(ABC):
                     self._events.append(StreamData(stream_id, b"", True))
                 case ConnectionTerminated() if not self._closed:
                     self._closed = True
+                    self._keepalive_at = None
                     self._events.append(Closed(event.error_code, event.reason_phrase))
 
     def _connected(self, peer: Connection, alpn: str) -> None:
@@ -326,6 +332,12 @@ class Endpoint(ABC):
         ):
             self._punch_key = self.config.random(PUNCH_KEY_LENGTH)
             self._send_candidates(round=1)
+
+    @property
+    def _keepalive_s(self) -> float:
+        """How often to remind the peer that we live: well before its idle timeout (RFC 9000,
+        10.1.2), which punch datagrams, not being QUIC, do not put off."""
+        return self.config.idle_timeout_s / 3
 
     @property
     def _their_control_stream(self) -> int:

@@ -6,6 +6,7 @@ NATs are tailscale's natlab idea: two behaviours, each a look-up key (RFC 4787, 
 import heapq
 import itertools
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,6 +16,9 @@ from quicpipe_lab.model.nat import FilteringBehavior, MappingBehavior, NatBehavi
 
 TICK_S = 1e-6
 """Timers fire this much late: float rounding in loss detection otherwise re-arms one instant."""
+
+MAX_FIRES_A_MS = 50
+"""A machine whose timer fires more often has a stuck timer."""
 
 
 class Machine(Protocol):
@@ -88,6 +92,7 @@ class World:
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._timers: dict[str, float] = {}
+        self._fires: dict[str, deque[float]] = {}
 
     def add(self, site: Site) -> None:
         self.sites[site.name] = site
@@ -122,6 +127,10 @@ class World:
         if self._timers.get(name) != due:
             return
         del self._timers[name]
+        fires = self._fires.setdefault(name, deque(maxlen=MAX_FIRES_A_MS))
+        if len(fires) == MAX_FIRES_A_MS and self.now - fires[0] < 0.001:
+            raise AssertionError(f"{name}'s timer is stuck at {self.now}")
+        fires.append(self.now)
         self.sites[name].machine.handle_timer(self.now)
         self.pump(name)
 

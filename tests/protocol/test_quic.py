@@ -1,0 +1,312 @@
+"""Every private name of aioquic that protocol/quic.py uses, each shown to do what is needed."""
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, StreamDataReceived
+
+from quicpipe_lab.errors import LocalProtocolError
+from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.protocol.connection_id import ConnectionIdGenerator
+from quicpipe_lab.protocol.quic import MAX_DATAGRAM_BYTES, Connection, standard_configuration
+from quicpipe_lab.protocol.wire import check_initial
+from tests.protocol.pair import CERTIFICATE, FINGERPRINT, PRIVATE_KEY
+
+CLIENT = TransportAddress("203.0.113.10", 5000)
+SERVER = TransportAddress("203.0.113.20", 6000)
+OTHER = TransportAddress("203.0.113.30", 7000)
+ONE_WAY_S = 0.02
+
+
+@dataclass
+class Wire:
+    """Client and server, joined by a delay; the server is reachable at two addresses."""
+
+    client: Connection
+    server: Connection
+    now: float = 100.0
+    sent_to: list[TransportAddress] = field(default_factory=list)
+    challenge_sizes: list[int] = field(default_factory=list)
+    dead: set[TransportAddress] = field(default_factory=set)
+    events: list[object] = field(default_factory=list)
+
+    def step(self) -> bool:
+        """One exchange; False when both are silent."""
+        to_server = [(d, TransportAddress(*a)) for d, a in self.client.datagrams_to_send(self.now)]
+        self.now += ONE_WAY_S
+        for data, address in to_server:
+            self.sent_to.append(address)
+            if address not in self.dead:
+                # The server sees another source for each of its addresses, as behind a NAT.
+                self.server.receive_datagram(data, self.seen_from(address), self.now)
+        to_client = self.server.datagrams_to_send(self.now)
+        self.now += ONE_WAY_S
+        for data, source in to_client:
+            address = SERVER if source == tuple(CLIENT) else OTHER
+            if address not in self.dead:
+                self.client.receive_datagram(data, address, self.now)
+        for one in (self.client, self.server):
+            while (event := one.next_event()) is not None:
+                self.events.append(event)
+        return bool(to_server or to_client)
+
+    @staticmethod
+    def seen_from(address: TransportAddress) -> TransportAddress:
+        return CLIENT if address == SERVER else TransportAddress("198.51.100.9", 5001)
+
+    def settle(self) -> None:
+        for _ in range(100):
+            if not self.step():
+                for one in (self.client, self.server):
+                    timer = one.get_timer()
+                    if timer is not None and timer < self.now + 1.0:
+                        self.now = max(self.now, timer) + 1e-6
+                        one.handle_timer(self.now)
+                        break
+                else:
+                    return
+
+    def send(self, data: bytes) -> None:
+        self.client.send_stream_data(0, data)
+
+    def got(self) -> bytes:
+        return b"".join(e.data for e in self.events if isinstance(e, StreamDataReceived))
+
+
+def ids(seed: int) -> ConnectionIdGenerator:
+    return ConnectionIdGenerator(random.Random(seed).randbytes(16), relay_leg=False)
+
+
+@pytest.fixture
+def wire() -> Wire:
+    client = Connection(standard_configuration(is_client=True, alpn=["x"]), ids(1))
+    client.connect(SERVER, 100.0)
+    (initial, _), *_ = client.datagrams_to_send(100.0)
+    configuration = standard_configuration(is_client=False, alpn=["x"])
+    configuration.certificate, configuration.private_key = CERTIFICATE, PRIVATE_KEY
+    server = Connection(
+        configuration,
+        ids(2),
+        original_destination_connection_id=check_initial(initial).destination,
+    )
+    server.receive_datagram(initial, CLIENT, 100.0)
+    made = Wire(client, server)
+    made.settle()
+    assert client.is_confirmed
+    return made
+
+
+def test_ids_come_from_the_generator_on_both_sides(wire: Wire) -> None:
+    for connection, seed in ((wire.client, 1), (wire.server, 2)):
+        expected = ids(seed)
+        assert connection.current_ids == [expected.next() for _ in range(8)]
+        assert connection.issued_ids == 8
+
+
+def test_exported_initial_is_one_datagram_with_our_id() -> None:
+    client = Connection(standard_configuration(is_client=True, alpn=["x"]), ids(3))
+    client.connect(SERVER, 0.0)
+    ((data, address),) = client.datagrams_to_send(0.0)
+    assert address == SERVER
+    assert len(data) == MAX_DATAGRAM_BYTES
+    assert check_initial(data).source == ids(3).next()
+
+
+def test_fingerprint_of_the_peer(wire: Wire) -> None:
+    assert wire.client.peer_fingerprint == FINGERPRINT
+    assert wire.server.peer_fingerprint is None
+    assert (
+        Connection(standard_configuration(is_client=True, alpn=["x"]), ids(4)).peer_fingerprint
+        is None
+    )
+
+
+def test_refusing_a_certificate_closes_with_a_tls_alert(wire: Wire) -> None:
+    wire.client.refuse_certificate("somebody else")
+    wire.settle()
+    (ended,) = [e for e in wire.events if isinstance(e, ConnectionTerminated)][:1]
+    assert ended.error_code == 0x100 + 42
+    assert ended.reason_phrase == "somebody else"
+
+
+def test_trusted_address_lifts_the_amplification_limit() -> None:
+    client = Connection(standard_configuration(is_client=True, alpn=["x"]), ids(5))
+    client.connect(SERVER, 0.0)
+    (initial, _), *_ = client.datagrams_to_send(0.0)
+    configuration = standard_configuration(is_client=False, alpn=["x"])
+    configuration.certificate, configuration.private_key = CERTIFICATE, PRIVATE_KEY
+    server = Connection(
+        configuration, ids(6), original_destination_connection_id=check_initial(initial).destination
+    )
+    server.receive_datagram(initial, CLIENT, 0.0)
+    assert not server.address_is_validated
+    server.trust_address()
+    assert server.address_is_validated
+    sent, now = 0, 0.0
+    for _ in range(6):  # the client is silent: every retransmission goes out all the same
+        sent += sum(len(data) for data, _ in server.datagrams_to_send(now))
+        timer = server.get_timer()
+        assert timer is not None
+        now = timer + 1e-6
+        server.handle_timer(now)
+    assert sent > 3 * len(initial)
+
+
+def test_probe_validates_and_moves(wire: Wire) -> None:
+    wire.sent_to.clear()
+    assert wire.client.probe(OTHER)
+    wire.settle()
+    assert wire.client.address == OTHER
+    assert wire.client.address_is_validated
+    wire.send(b"here")
+    wire.settle()
+    assert wire.got() == b"here"
+    assert wire.sent_to[-1] == OTHER
+    assert wire.server.address == Wire.seen_from(OTHER)  # the server followed by itself
+
+
+def test_probe_uses_an_id_of_its_own(wire: Wire) -> None:
+    """RFC 9000, 9.5: never one connection ID towards two addresses."""
+    used: dict[bytes, set[TransportAddress]] = {}
+    assert wire.client.probe(OTHER)
+    for _ in range(5):
+        wire.client.send_ping(1)
+        for data, address in wire.client.datagrams_to_send(wire.now):
+            used.setdefault(data[1:13], set()).add(TransportAddress(*address))
+            wire.server.receive_datagram(data, Wire.seen_from(TransportAddress(*address)), wire.now)
+        wire.step()
+    assert len(used) >= 2
+    assert all(len(addresses) == 1 for addresses in used.values())
+
+
+def test_probe_datagram_is_padded(wire: Wire) -> None:
+    """RFC 9000, 8.2.1: the path must carry 1200 bytes."""
+    assert wire.client.probe(OTHER)
+    sizes = [len(d) for d, a in wire.client.datagrams_to_send(wire.now) if a == tuple(OTHER)]
+    assert sizes == [MAX_DATAGRAM_BYTES]
+
+
+def test_probe_again_repeats_the_challenge_with_the_same_id(wire: Wire) -> None:
+    wire.dead.add(OTHER)
+    assert wire.client.probe(OTHER)
+    first = [d for d, a in wire.client.datagrams_to_send(wire.now) if a == tuple(OTHER)]
+    assert wire.client.probe(OTHER)
+    second = [d for d, a in wire.client.datagrams_to_send(wire.now) if a == tuple(OTHER)]
+    assert len(first) == len(second) == 1
+    assert first[0][1:13] == second[0][1:13]
+
+
+def test_abandoned_probe_moves_nowhere_and_returns_its_id(wire: Wire) -> None:
+    wire.dead.add(OTHER)
+    for _ in range(20):  # more often than there are spare IDs
+        assert wire.client.probe(OTHER)
+        wire.client.datagrams_to_send(wire.now)
+        wire.client.abandon_probe(OTHER)
+        wire.settle()
+    assert wire.client.address == SERVER
+    wire.send(b"still")
+    wire.settle()
+    assert wire.got() == b"still"
+
+
+def test_probe_of_the_address_in_use_is_a_mistake(wire: Wire) -> None:
+    with pytest.raises(LocalProtocolError):
+        wire.client.probe(SERVER)
+
+
+def test_probe_waits_for_the_confirmed_handshake() -> None:
+    client = Connection(standard_configuration(is_client=True, alpn=["x"]), ids(7))
+    client.connect(SERVER, 0.0)
+    assert not client.probe(OTHER)
+
+
+def test_probe_leaves_the_last_spare_id_for_the_way_back(wire: Wire) -> None:
+    wire.dead.add(OTHER)
+    addresses = [TransportAddress("203.0.113.30", 7000 + i) for i in range(20)]
+    granted = [wire.client.probe(one) for one in addresses]
+    assert granted.count(True) == 6  # of seven spare IDs
+    assert wire.client.return_to(SERVER, wire.now) or wire.client.address == SERVER
+
+
+def test_return_moves_at_once_and_the_server_follows(wire: Wire) -> None:
+    assert wire.client.probe(OTHER)
+    wire.settle()
+    wire.dead.add(OTHER)
+    wire.send(b"lost on the dead path" * 100)
+    wire.step()
+    assert wire.client.return_to(SERVER, wire.now)
+    assert wire.client.address == SERVER
+    wire.step()
+    assert wire.server.address == CLIENT
+    wire.settle()
+    assert wire.got() == b"lost on the dead path" * 100
+
+
+def test_return_to_a_stranger_is_a_mistake(wire: Wire) -> None:
+    with pytest.raises(LocalProtocolError):
+        wire.client.return_to(OTHER, wire.now)
+
+
+def test_new_path_starts_with_a_fresh_window_and_no_rtt(wire: Wire) -> None:
+    """RFC 9000, 9.4."""
+    for _ in range(4):
+        wire.send(bytes(200_000))
+        wire.settle()
+    grown = wire.client._loss.congestion_window
+    assert grown > 10 * MAX_DATAGRAM_BYTES
+    assert wire.client.rtt_s is not None
+    assert wire.client.probe(OTHER)
+    while wire.client.address != OTHER:
+        wire.step()
+    assert wire.client._loss.congestion_window == 10 * MAX_DATAGRAM_BYTES
+    assert wire.client._loss.bytes_in_flight == 0
+
+
+def test_old_path_gives_the_new_one_no_rtt_sample(wire: Wire) -> None:
+    """A packet of the old path that is acknowledged late, on the new one, is no sample of it."""
+    wire.send(b"sent on the old path")
+    late = wire.client.datagrams_to_send(wire.now)
+    assert wire.client.probe(OTHER)
+    for data, address in wire.client.datagrams_to_send(wire.now):
+        wire.server.receive_datagram(data, Wire.seen_from(TransportAddress(*address)), wire.now)
+    for data, source in wire.server.datagrams_to_send(wire.now):
+        address = SERVER if source == tuple(CLIENT) else OTHER
+        wire.client.receive_datagram(data, address, wire.now + ONE_WAY_S)
+    assert wire.client.address == OTHER
+    assert wire.client.rtt_s is None
+    wire.now += 5.0
+    for data, _ in late:
+        wire.server.receive_datagram(data, CLIENT, wire.now)
+    for _ in range(3):
+        wire.now += 0.05
+        timer = wire.server.get_timer()
+        if timer is not None and timer <= wire.now:
+            wire.server.handle_timer(wire.now)
+        for data, _ in wire.server.datagrams_to_send(wire.now):
+            wire.client.receive_datagram(data, OTHER, wire.now)
+    assert wire.client.rtt_s is None or wire.client.rtt_s < 1.0
+
+
+def test_flight_and_acknowledgement_are_seen(wire: Wire) -> None:
+    assert not wire.client.has_bytes_in_flight
+    before = wire.client.largest_acknowledged
+    wire.send(b"four")
+    assert wire.client.unacknowledged_bytes(0) == 4
+    wire.client.datagrams_to_send(wire.now)
+    assert wire.client.has_bytes_in_flight
+    wire.client.send_ping(1)
+    wire.settle()
+    assert wire.client.largest_acknowledged > before
+
+
+def test_acknowledged_bytes_are_forgotten(wire: Wire) -> None:
+    wire.send(b"x" * 5000)
+    wire.settle()
+    assert wire.client.unacknowledged_bytes(0) == 0
+    assert wire.client.unacknowledged_bytes(4) == 0
+    assert not wire.client.has_bytes_in_flight
+
+
+def test_handshake_is_reported_once(wire: Wire) -> None:
+    assert len([e for e in wire.events if isinstance(e, HandshakeCompleted)]) == 2
