@@ -1,0 +1,70 @@
+"""The control stream between peers."""
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quicpipe_lab.errors import RemoteProtocolError
+from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.protocol.control import MAX_LINE_BYTES, ControlReader, PunchMessage
+
+ADDRESSES = st.builds(TransportAddress, st.ip_addresses().map(str), st.integers(1, 65535))
+MESSAGES = st.builds(
+    PunchMessage,
+    round=st.integers(0, 10**6),
+    key=st.binary(min_size=32, max_size=32),
+    candidates=st.lists(ADDRESSES, max_size=6).map(tuple),
+    observed=st.none() | ADDRESSES,
+)
+
+
+@given(st.lists(MESSAGES, max_size=5), st.data())
+def test_round_trip_however_the_stream_is_cut(
+    messages: list[PunchMessage], data: st.DataObject
+) -> None:
+    stream = b"".join(message.encode() for message in messages)
+    reader, read = ControlReader(), []
+    while stream:
+        size = data.draw(st.integers(1, len(stream)))
+        read += reader.feed(stream[:size])
+        stream = stream[size:]
+    assert read == messages
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_refused_and_never_raises_anything_else(garbage: bytes) -> None:
+    with contextlib.suppress(RemoteProtocolError):
+        assert ControlReader().feed(garbage + b"\n") == []
+
+
+GOOD = {"punch": 1, "key": "A" * 43 + "=", "candidates": [["198.51.100.1", 1]], "observed": None}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"punch": "x"},
+        {"key": "AAAA"},
+        {"key": "!"},
+        {"candidates": 5},
+        {"candidates": [["198.51.100.1"]]},
+        {"candidates": [["198.51.100.1", "1"]]},
+        {"observed": ["a", "b"]},
+    ],
+)
+def test_a_wrong_field_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(RemoteProtocolError):
+        ControlReader().feed(json.dumps(GOOD | change).encode() + b"\n")
+
+
+def test_unknown_kinds_are_passed_over() -> None:
+    lines = b'{"later": 1}\n' + json.dumps(GOOD).encode() + b"\n"
+    assert len(ControlReader().feed(lines)) == 1
+
+
+def test_a_line_without_end_is_refused() -> None:
+    with pytest.raises(RemoteProtocolError):
+        ControlReader().feed(b"x" * (MAX_LINE_BYTES + 1))
