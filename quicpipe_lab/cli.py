@@ -101,6 +101,7 @@ def _list_scenarios(wants_json: bool) -> int:
 def _peer(arguments: argparse.Namespace) -> int:
     from quicpipe_lab.shell import peer_program
 
+    _silence_libraries()
     given = {
         name: value
         for name, value in vars(arguments).items()
@@ -113,6 +114,7 @@ def _peer(arguments: argparse.Namespace) -> int:
 def _relay(arguments: argparse.Namespace) -> int:
     from quicpipe_lab.shell import relay_program
 
+    _silence_libraries()
     host, _, port = arguments.bind.rpartition(":")
     if not host or not port.isdecimal():
         raise QuicpipeLabError(f"--bind {arguments.bind!r} is not HOST:PORT")
@@ -130,6 +132,13 @@ def _relay(arguments: argparse.Namespace) -> int:
         xdp=arguments.xdp,
     )
     return relay_program.run_relay(options)
+
+
+def _silence_libraries() -> None:
+    """aioquic logs what a peer does wrong; a person gets one line of ours instead."""
+    import logging
+
+    logging.getLogger().addHandler(logging.NullHandler())
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

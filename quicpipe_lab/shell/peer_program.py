@@ -70,21 +70,24 @@ class PeerOptions:
     echo: bool = False
 
 
+PIN_HINT = "; pin its certificate with --relay-fingerprint HEX, or say --relay-insecure"
+
+
 def run_dial(options: PeerOptions) -> int:
     """The dialer. Exit status 0 after an orderly end, 1 where the connection failed."""
     if options.peer_fingerprint is None and not options.insecure:
         raise QuicpipeLabError(
             "whom to trust? give --peer-fingerprint HEX (the accepter prints it), or --insecure"
         )
-    return _run(_dial(options))
+    return _run(_dial(options), options)
 
 
 def run_accept(options: PeerOptions) -> int:
     """The accepter. Exit status as run_dial's."""
-    return _run(_accept(options))
+    return _run(_accept(options), options)
 
 
-def _run(program: Coroutine[Any, Any, None]) -> int:
+def _run(program: Coroutine[Any, Any, None], options: PeerOptions) -> int:
     """Run to the end, or until SIGINT or SIGTERM, with an orderly close in each case."""
 
     async def until_signal() -> int:
@@ -97,7 +100,8 @@ def _run(program: Coroutine[Any, Any, None]) -> int:
         except asyncio.CancelledError:
             return 130
         except RemoteProtocolError as error:
-            print(f"quicpipe-lab: {error}", file=sys.stderr)
+            unpinned = options.relay_fingerprint is None and "TLS with the relay" in str(error)
+            print(f"quicpipe-lab: {error}{PIN_HINT if unpinned else ''}", file=sys.stderr)
             return 1
         return 0
 
