@@ -1,4 +1,4 @@
-"""Builds what a Blueprint says, namespace by namespace, from the core outwards.
+"""Builds namespaces, one after the other, out of messages that encoding.py has encoded.
 
 The process enters a namespace, opens its sockets there, does all that is to be done in it and
 goes on to the next. A namespace lives as long as the file that stands for it is open.
@@ -6,44 +6,41 @@ goes on to the next. A namespace lives as long as the file that stands for it is
 
 import errno
 import os
-from pathlib import Path
-from socket import NETLINK_ROUTE
 
-from quicpipe_lab.backends.netns import rtnetlink, syscalls
-from quicpipe_lab.backends.netns.blueprint import Blueprint, Space, Wire
-from quicpipe_lab.backends.netns.netlink import Netlink, Request
-from quicpipe_lab.backends.netns.nft import add_table, commit
+from quicpipe_lab.backends.netns import syscalls
+from quicpipe_lab.backends.netns.netlink import Datagram, carry_out
 from quicpipe_lab.errors import BackendUnavailableError
+
+FIRST_FILE = 64
+"""The core's namespace is open under this number, the others under those that follow, as encoded
+messages refer to a namespace by its number."""
+
+Sysctls = list[list[str]]
+"""Paths under /proc/sys and values."""
+
+EncodedSpace = tuple[str, Sysctls, list[Datagram], Sysctls]
+"""A node, and what is to be done in its namespace: settings that must be there before there are
+interfaces, links and rules, and settings that are there only once rules are."""
 
 _OWN = "/proc/self/ns/net"
 
 
-def build(blueprint: Blueprint) -> dict[str, int]:
+def build(spaces: list[EncodedSpace]) -> dict[str, int]:
     """Every node's namespace as an open file. Raises QuicpipeLabError.
 
     The first node gets the namespace that the process is in, and there the process is at the end.
     """
     files: dict[str, int] = {}
-    for space in blueprint.spaces:
+    for node, sysctls, _, _ in spaces:
         if files:
             syscalls.unshare(syscalls.CLONE_NEWNET)
-        files[space.node] = os.open(_OWN, os.O_RDONLY)
-        _write_sysctls(space.sysctls)
-    uplinks: dict[str, Wire] = {}
-    encoded: dict[str, list[Request]] = {}
-    for space in blueprint.spaces:
-        enter(files[space.node])
-        with Netlink(NETLINK_ROUTE) as netlink:
-            netlink.carry_out(_requests(space, uplinks.get(space.node), files))
-        uplinks |= {wire.lower_node: wire for wire in space.wires}
-        for table in space.tables:
-            # Most NATs of a lab have the same rules, and rules take longest to encode.
-            text = str(table)
-            if text not in encoded:
-                encoded[text] = add_table(table)
-            commit(encoded[text])
-        _write_sysctls(space.conntrack_sysctls)
-    enter(files[blueprint.spaces[0].node])
+        files[node] = _open_own(FIRST_FILE + len(files))
+        _write_sysctls(sysctls)
+    for node, _, datagrams, late_sysctls in spaces:
+        enter(files[node])
+        carry_out(datagrams)
+        _write_sysctls(late_sysctls)
+    enter(files[spaces[0][0]])
     return files
 
 
@@ -52,31 +49,19 @@ def enter(file: int) -> None:
     syscalls.setns(file, syscalls.CLONE_NEWNET)
 
 
-def _requests(space: Space, uplink: Wire | None, files: dict[str, int]) -> list[Request]:
-    """The wire upwards is there already: the node above made it."""
-    requests = [rtnetlink.loopback_up()]
-    if uplink is not None:
-        requests += [
-            rtnetlink.lower_end_up(uplink),
-            rtnetlink.address(uplink.lower, uplink.prefix_length),
-            rtnetlink.neighbour(uplink.lower, uplink.upper),
-            rtnetlink.default_route(uplink.upper.address),
-        ]
-    for wire in space.wires:
-        requests += [
-            rtnetlink.veth_pair(wire, files[wire.lower_node]),
-            rtnetlink.address(wire.upper, wire.prefix_length),
-            rtnetlink.neighbour(wire.upper, wire.lower),
-        ]
-    return requests
+def _open_own(number: int) -> int:
+    file = os.open(_OWN, os.O_RDONLY)
+    os.dup2(file, number, inheritable=False)
+    os.close(file)
+    return number
 
 
-def _write_sysctls(sysctls: list[list[str]]) -> None:
+def _write_sysctls(sysctls: Sysctls) -> None:
     """/proc/sys/net shows the settings of the namespace that the reader is in."""
     for name, value in sysctls:
-        path = Path("/proc/sys") / name
+        path = f"/proc/sys/{name}"
         try:
-            path.write_text(value)
+            syscalls.write_file(path, value)
         except FileNotFoundError:
             # A kernel without IPv6 has nothing to switch off; any other absence matters.
             if not name.startswith("net/ipv6/"):

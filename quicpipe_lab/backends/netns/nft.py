@@ -15,22 +15,14 @@ import socket
 import struct
 from typing import Any
 
-from pyroute2.netlink import NLM_F_APPEND, NLM_F_CREATE
-from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_NFTABLES, nfgen_msg
-from pyroute2.netlink.nfnetlink.nftsocket import (
-    NFT_MSG_DELTABLE,
-    NFT_MSG_NEWCHAIN,
-    NFT_MSG_NEWRULE,
-    NFT_MSG_NEWSET,
-    NFT_MSG_NEWTABLE,
-    nft_chain_msg,
-    nft_rule_msg,
-    nft_set_msg,
-    nft_table_msg,
-)
-
 from quicpipe_lab.backends.netns.blueprint import Chain, Set, Table
-from quicpipe_lab.backends.netns.netlink import Netlink, Request, encode
+from quicpipe_lab.backends.netns.encoders import (
+    encode,
+    netlink,
+    nfnetlink,
+    nftsocket,
+)
+from quicpipe_lab.backends.netns.netlink import Datagram, Request, carry_out, datagram
 
 NETLINK_NETFILTER = 12
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
@@ -44,6 +36,23 @@ _CT_STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked
 # The kernel's registers, four bytes each; a key of several fields lies in one after the other.
 _VERDICT_REGISTER, _REGISTER = 0, 8
 _EQUAL, _UNEQUAL = 0, 1
+
+# Netlink's header, nfnetlink's, and the header of the one attribute.
+_BEFORE_FIRST_ELEMENT_BYTES = 16 + 4 + 4
+_encoded_expressions: dict[str, bytes] = {}
+
+
+class _EncodedRule(nfnetlink.nfgen_msg):  # type: ignore[misc, name-defined]
+    """pyroute2's ``nft_rule_msg``, but with a list of expressions that is encoded already."""
+
+    nla_map = (
+        ("NFTA_RULE_UNSPEC", "none"),
+        ("NFTA_RULE_TABLE", "asciiz"),
+        ("NFTA_RULE_CHAIN", "asciiz"),
+        ("NFTA_RULE_HANDLE", "be64"),
+        ("NFTA_RULE_EXPRESSIONS", "cdata"),
+    )
+
 
 Expression = tuple[str, list[tuple[str, Any]]]
 """The kernel's name of an expression, and its attributes less their common prefix."""
@@ -73,27 +82,25 @@ _CHECKSUMS: dict[str, list[tuple[str, Any]]] = {
 }
 
 
-def add_table(table: Table) -> list[Request]:
+def add_table(table: Table) -> Datagram:
     """A transaction that adds the table whole."""
     return _transaction([_new_table(table.name), *_contents(table)])
 
 
-def replace_table(table: Table) -> list[Request]:
+def replace_table(table: Table) -> Datagram:
     """A transaction that puts the table in the place of one of its name, or of none."""
     delete = encode(
-        _message(nft_table_msg, [("NFTA_TABLE_NAME", table.name)]),
-        _kind(NFT_MSG_DELTABLE),
+        _message(nftsocket.nft_table_msg, [("NFTA_TABLE_NAME", table.name)]),
+        _kind(nftsocket.NFT_MSG_DELTABLE),
         0,
         f"deleting nftables table {table.name!r}",
     )
     return _transaction([_new_table(table.name), delete, _new_table(table.name), *_contents(table)])
 
 
-def commit(transaction: list[Request]) -> None:
-    """Carry out a transaction in the namespace that the process is in. Raises NetlinkError."""
-    with Netlink(NETLINK_NETFILTER) as netlink:
-        # The end of the transaction is not a message that could be acknowledged.
-        netlink.carry_out_at_once(transaction, last=len(transaction) - 2)
+def commit(transaction: Datagram) -> None:
+    """In the network namespace that the process is in. Raises NetlinkError."""
+    carry_out([transaction])
 
 
 def expressions(statement: str) -> list[Expression]:
@@ -218,8 +225,10 @@ def _contents(table: Table) -> list[Request]:
 
 
 def _new_table(name: str) -> Request:
-    message = _message(nft_table_msg, [("NFTA_TABLE_NAME", name)])
-    return encode(message, _kind(NFT_MSG_NEWTABLE), NLM_F_CREATE, f"nftables table {name!r}")
+    message = _message(nftsocket.nft_table_msg, [("NFTA_TABLE_NAME", name)])
+    return encode(
+        message, _kind(nftsocket.NFT_MSG_NEWTABLE), netlink.NLM_F_CREATE, f"nftables table {name!r}"
+    )
 
 
 def _new_set(table: str, one: Set, number: int) -> Request:
@@ -242,8 +251,10 @@ def _new_set(table: str, one: Set, number: int) -> Request:
             ("NFTA_SET_DATA_LEN", data_size_bytes),
         ]
     attributes.append(("NFTA_SET_FLAGS", flags))
-    message = _message(nft_set_msg, attributes)
-    return encode(message, _kind(NFT_MSG_NEWSET), NLM_F_CREATE, f"nftables set {one.name!r}")
+    message = _message(nftsocket.nft_set_msg, attributes)
+    return encode(
+        message, _kind(nftsocket.NFT_MSG_NEWSET), netlink.NLM_F_CREATE, f"nftables set {one.name!r}"
+    )
 
 
 def _concatenation(types: list[str]) -> tuple[int, int]:
@@ -259,7 +270,7 @@ def _concatenation(types: list[str]) -> tuple[int, int]:
 def _new_chain(table: str, chain: Chain) -> Request:
     hook = [("NFTA_HOOK_HOOKNUM", _HOOKS[chain.hook]), ("NFTA_HOOK_PRIORITY", chain.priority)]
     message = _message(
-        nft_chain_msg,
+        nftsocket.nft_chain_msg,
         [
             ("NFTA_CHAIN_TABLE", table),
             ("NFTA_CHAIN_NAME", chain.name),
@@ -268,33 +279,47 @@ def _new_chain(table: str, chain: Chain) -> Request:
             ("NFTA_CHAIN_POLICY", _VERDICTS["accept"]),
         ],
     )
-    return encode(message, _kind(NFT_MSG_NEWCHAIN), NLM_F_CREATE, f"nftables chain {chain.name!r}")
+    return encode(
+        message,
+        _kind(nftsocket.NFT_MSG_NEWCHAIN),
+        netlink.NLM_F_CREATE,
+        f"nftables chain {chain.name!r}",
+    )
 
 
 def _new_rule(table: str, chain: str, rule: list[str]) -> Request:
-    elements = []
-    for statement in rule:
-        for name, attributes in expressions(statement):
-            prefix = f"NFTA_{_PREFIXES.get(name, name.upper())}_"
-            data = {"attrs": [(prefix + key, value) for key, value in attributes]}
-            elements.append(
-                {"attrs": [("NFTA_EXPR_NAME", name), ("NFTA_EXPR_DATA", data)]}
-                if attributes
-                else {"attrs": [("NFTA_EXPR_NAME", name)]}
-            )
+    encoded = b"".join(
+        _encode_expression(expression)
+        for statement in rule
+        for expression in expressions(statement)
+    )
     message = _message(
-        nft_rule_msg,
+        _EncodedRule,
         [
             ("NFTA_RULE_TABLE", table),
             ("NFTA_RULE_CHAIN", chain),
-            ("NFTA_RULE_EXPRESSIONS", elements),
+            ("NFTA_RULE_EXPRESSIONS", encoded),
         ],
     )
+    flags = netlink.NLM_F_CREATE | netlink.NLM_F_APPEND
     purpose = f"nftables rule {' '.join(rule)!r}"
-    return encode(message, _kind(NFT_MSG_NEWRULE), NLM_F_CREATE | NLM_F_APPEND, purpose)
+    return encode(message, _kind(nftsocket.NFT_MSG_NEWRULE), flags, purpose)
 
 
-_PREFIXES: dict[str, str] = {}
+def _encode_expression(expression: Expression) -> bytes:
+    """As one element of a rule's list. Most are in several rules, and encoding takes its time."""
+    key = repr(expression)
+    if key not in _encoded_expressions:
+        name, attributes = expression
+        prefix = f"NFTA_{name.upper()}_"
+        content = {"attrs": [(prefix + attribute, value) for attribute, value in attributes]}
+        element: list[tuple[str, Any]] = [("NFTA_EXPR_NAME", name)]
+        if attributes:
+            element.append(("NFTA_EXPR_DATA", content))
+        rule = _message(nftsocket.nft_rule_msg, [("NFTA_RULE_EXPRESSIONS", [{"attrs": element}])])
+        rule.encode()
+        _encoded_expressions[key] = bytes(rule.data)[_BEFORE_FIRST_ELEMENT_BYTES:]
+    return _encoded_expressions[key]
 
 
 def _message(kind: type, attributes: list[tuple[str, Any]]) -> Any:
@@ -305,19 +330,21 @@ def _message(kind: type, attributes: list[tuple[str, Any]]) -> Any:
 
 
 def _kind(number: int) -> int:
-    return int(NFNL_SUBSYS_NFTABLES) << 8 | number
+    return int(nfnetlink.NFNL_SUBSYS_NFTABLES) << 8 | number
 
 
-def _transaction(requests: list[Request]) -> list[Request]:
+def _transaction(requests: list[Request]) -> Datagram:
     """What lies between the two is done at once or not at all."""
-    return [
+    limited = [
         _limit(_BATCH_BEGIN, "beginning an nftables transaction"),
         *requests,
         _limit(_BATCH_END, "committing an nftables transaction"),
     ]
+    # The end of the transaction is not a message that could be acknowledged.
+    return datagram(NETLINK_NETFILTER, limited, last=len(limited) - 2)
 
 
 def _limit(kind: int, purpose: str) -> Request:
-    message = nfgen_msg()
-    message["res_id"] = NFNL_SUBSYS_NFTABLES
+    message = nfnetlink.nfgen_msg()
+    message["res_id"] = nfnetlink.NFNL_SUBSYS_NFTABLES
     return encode(message, kind, 0, purpose)

@@ -1,9 +1,4 @@
-"""How other terminals find the labs that run on this machine.
-
-A lab listens on a Unix socket in the abstract namespace: the kernel takes its name away with the
-last process of the lab, however that ended, so that no stale entry can be left. Whoever connects
-is told, once, what the lab is.
-"""
+"""How other terminals find the labs that run on this machine (see announcement.py)."""
 
 import json
 import os
@@ -12,9 +7,9 @@ import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_PREFIX = "quicpipe-lab/"
+from quicpipe_lab.backends.netns.announcement import PREFIX
+
 _DEADLINE_S = 1.0
-_ANSWER_SIZE_BYTES = 1 << 20
 _CREDENTIALS = struct.Struct("=iII")
 
 
@@ -27,32 +22,10 @@ class RunningLab(NamedTuple):
     namespaces: dict[str, str]
 
 
-def reserve_name() -> socket.socket:
-    """A socket with a name of its own. To be made before the host's network is left, as abstract
-    names belong to a network namespace; whoever calls ``listen`` on it is taken for the lab."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(f"\0{_PREFIX}{os.getuid()}/{os.getpid()}-{os.urandom(4).hex()}")
-    return sock
-
-
-def answer(listener: socket.socket, topology: str, started_s: float, files: dict[str, int]) -> None:
-    """Tell one who has connected. ``files`` are the namespaces as files of this process."""
-    connection, _ = listener.accept()
-    with connection:
-        connection.setblocking(False)
-        try:
-            connection.sendall(json.dumps([topology, started_s, files]).encode())
-        except OSError:
-            return  # gone, or does not read: no reason for the lab to wait
-
-
 def running_labs() -> list[RunningLab]:
-    """The labs of this user, and of root, on this machine."""
-    names = {
-        line.split()[-1][1:]
-        for line in Path("/proc/net/unix").read_text().splitlines()
-        if f" @{_PREFIX}" in line
-    }
+    """The labs of this user, and of root, on this machine, the oldest first."""
+    lines = Path("/proc/net/unix").read_text().splitlines()
+    names = {line.split()[-1][1:] for line in lines if f" @{PREFIX}" in line}
     labs = [lab for name in sorted(names) if (lab := _ask(name))]
     return sorted(labs, key=lambda lab: lab.started_s)
 
@@ -64,7 +37,7 @@ def _ask(name: str) -> RunningLab | None:
             sock.connect(f"\0{name}")
             credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             with sock.makefile("rb") as reader:
-                data: Any = json.loads(reader.read(_ANSWER_SIZE_BYTES))
+                data: Any = json.loads(reader.read())
         except (OSError, ValueError):
             return None  # it ended while it was asked
     pid, uid, _ = _CREDENTIALS.unpack(credentials)

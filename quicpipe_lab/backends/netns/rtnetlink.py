@@ -3,22 +3,17 @@
 import socket
 from typing import Any
 
-from pyroute2.netlink.rtnl import (
-    RTM_NEWADDR,
-    RTM_NEWLINK,
-    RTM_NEWNEIGH,
-    RTM_NEWROUTE,
-    rt_proto,
-    rt_scope,
-    rt_type,
-)
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP, ifinfmsg
-from pyroute2.netlink.rtnl.ndmsg import NUD_PERMANENT, ndmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
-
 from quicpipe_lab.backends.netns.blueprint import End, Wire
-from quicpipe_lab.backends.netns.netlink import NLM_F_NEW, Request, encode
+from quicpipe_lab.backends.netns.encoders import (
+    NLM_F_NEW,
+    encode,
+    ifaddrmsg,
+    ifinfmsg,
+    ndmsg,
+    rtmsg,
+    rtnl,
+)
+from quicpipe_lab.backends.netns.netlink import Request
 
 _LOOPBACK_INDEX = 1
 _MAIN_TABLE = 254
@@ -35,9 +30,9 @@ def lower_end_up(wire: Wire) -> Request:
 
 
 def _up(index: int, interface: str) -> Request:
-    message = ifinfmsg()
-    message.update({"index": index, "flags": IFF_UP, "change": IFF_UP})
-    return encode(message, RTM_NEWLINK, 0, f"interface {interface!r}")
+    message = ifinfmsg.ifinfmsg()
+    message.update({"index": index, "flags": ifinfmsg.IFF_UP, "change": ifinfmsg.IFF_UP})
+    return encode(message, rtnl.RTM_NEWLINK, 0, f"interface {interface!r}")
 
 
 def veth_pair(wire: Wire, lower_space: int) -> Request:
@@ -59,24 +54,24 @@ def veth_pair(wire: Wire, lower_space: int) -> Request:
             },
         )
     )
-    message = ifinfmsg()
+    message = ifinfmsg.ifinfmsg()
     message.setvalue(link)
     purpose = f"veth pair {wire.upper.interface!r} to {wire.lower.interface!r}"
-    return encode(message, RTM_NEWLINK, NLM_F_NEW, purpose)
+    return encode(message, rtnl.RTM_NEWLINK, NLM_F_NEW, purpose)
 
 
 def _link(end: End) -> dict[str, Any]:
     return {
         "index": end.number,
-        "flags": IFF_UP,
-        "change": IFF_UP,
+        "flags": ifinfmsg.IFF_UP,
+        "change": ifinfmsg.IFF_UP,
         "attrs": [("IFLA_IFNAME", end.interface), ("IFLA_ADDRESS", end.mac)],
     }
 
 
 def address(end: End, prefix_length: int) -> Request:
     """Brings the route to the link's network with it."""
-    message = ifaddrmsg()
+    message = ifaddrmsg.ifaddrmsg()
     message.setvalue(
         {
             "family": socket.AF_INET,
@@ -85,34 +80,34 @@ def address(end: End, prefix_length: int) -> Request:
             "attrs": [("IFA_LOCAL", end.address), ("IFA_ADDRESS", end.address)],
         }
     )
-    return encode(message, RTM_NEWADDR, NLM_F_NEW, f"address {end.address}")
+    return encode(message, rtnl.RTM_NEWADDR, NLM_F_NEW, f"address {end.address}")
 
 
 def neighbour(end: End, other: End) -> Request:
     """The other end's MAC address for good: no first packet waits for ARP, or is lost to it."""
-    message = ndmsg()
+    message = ndmsg.ndmsg()
     message.setvalue(
         {
             "family": socket.AF_INET,
             "ifindex": end.number,
-            "state": NUD_PERMANENT,
+            "state": ndmsg.NUD_PERMANENT,
             "attrs": [("NDA_DST", other.address), ("NDA_LLADDR", other.mac)],
         }
     )
-    return encode(message, RTM_NEWNEIGH, NLM_F_NEW, f"neighbour {other.address}")
+    return encode(message, rtnl.RTM_NEWNEIGH, NLM_F_NEW, f"neighbour {other.address}")
 
 
 def default_route(gateway: str) -> Request:
     """The gateway is on a link that has its address already."""
-    message = rtmsg()
+    message = rtmsg.rtmsg()
     message.setvalue(
         {
             "family": socket.AF_INET,
             "table": _MAIN_TABLE,
-            "proto": rt_proto["static"],
-            "scope": rt_scope["universe"],
-            "type": rt_type["unicast"],
+            "proto": rtnl.rt_proto["static"],
+            "scope": rtnl.rt_scope["universe"],
+            "type": rtnl.rt_type["unicast"],
             "attrs": [("RTA_GATEWAY", gateway)],
         }
     )
-    return encode(message, RTM_NEWROUTE, NLM_F_NEW, f"default route through {gateway}")
+    return encode(message, rtnl.RTM_NEWROUTE, NLM_F_NEW, f"default route through {gateway}")

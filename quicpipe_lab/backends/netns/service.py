@@ -1,8 +1,8 @@
 """What the supervisor does once the lab is built: answers its caller, and reaps programs."""
 
 import contextlib
+import importlib
 import os
-import resource
 import selectors
 import signal
 import socket
@@ -10,12 +10,11 @@ import struct
 import time
 from collections.abc import Callable
 
-from quicpipe_lab.backends.netns import programs, registry
+from quicpipe_lab.backends.netns import announcement, programs
 from quicpipe_lab.backends.netns.blueprint import table_from_json
 from quicpipe_lab.backends.netns.channel import Channel, Message
 from quicpipe_lab.backends.netns.failures import describe
 from quicpipe_lab.backends.netns.namespaces import enter
-from quicpipe_lab.backends.netns.nft import commit, replace_table
 
 EXIT_STATUS = struct.Struct("=i")
 """How a program ended, as ``os.waitstatus_to_exitcode`` gives it: what its exit pipe says."""
@@ -57,7 +56,6 @@ class Service:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, _stop)
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
-        self._listener.listen()
         selector = selectors.DefaultSelector()
         selector.register(self._channel, selectors.EVENT_READ, self._answer_caller)
         selector.register(self._listener, selectors.EVENT_READ, self._answer_stranger)
@@ -103,18 +101,23 @@ class Service:
 
     def _preload(self, _request: Message, _fds: list[int]) -> Answer:
         programs.preload()
+        importlib.import_module("quicpipe_lab.backends.netns.nft")
         return {}, []
 
     def _replace_table(self, request: Message, _fds: list[int]) -> Answer:
+        # Here, for most labs never need it and it brings pyroute2 along.
+        from quicpipe_lab.backends.netns.nft import commit, replace_table
+
+        transaction = replace_table(table_from_json(request["table"]))
         enter(self._files[request["node"]])
-        commit(replace_table(table_from_json(request["table"])))
+        commit(transaction)
         return {}, []
 
     def _namespaces(self, request: Message, _fds: list[int]) -> Answer:
         return {}, [self._files[node] for node in request["nodes"]]
 
     def _answer_stranger(self) -> None:
-        registry.answer(self._listener, self._topology, self._started_s, self._files)
+        announcement.answer(self._listener, self._topology, self._started_s, self._files)
 
     def _reap(self, woken: socket.socket) -> None:
         """Also what programs left behind: as process 1, the supervisor inherits orphans."""
@@ -131,13 +134,6 @@ class Service:
                 with contextlib.suppress(BrokenPipeError):
                     os.write(writer, EXIT_STATUS.pack(os.waitstatus_to_exitcode(status)))
                 os.close(writer)
-
-
-def raise_descriptor_limit() -> tuple[int, int]:
-    """As many open files as allowed, one for each node; the limit that programs are to have."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
-    return before
 
 
 def _stop(*_: object) -> None:

@@ -1,7 +1,8 @@
 """The lab's own process: owns the namespaces, starts programs in them, and takes all with it.
 
-Run as ``python -m quicpipe_lab.backends.netns.supervisor CONTROL_FD`` by Lab, with a Blueprint as
-JSON on standard input. Two processes come of it:
+Run by Lab, with the number of its control socket as its argument, and on standard input what is to
+be built, marshalled: the topology's name, the Blueprint as JSON, and its encoding or None. Two
+processes come of it:
 
 - the *watcher* leaves the host's namespaces, forks the supervisor into a fresh PID namespace, and
   waits for the first of these to end: its caller, the control socket, the supervisor. Then it
@@ -14,30 +15,32 @@ any of the three leaves nothing behind. One thread, blocking, no asyncio.
 """
 
 import contextlib
-import errno
-import json
+import marshal
 import os
+import resource
 import select
 import signal
 import socket
 import sys
-from pathlib import Path
 from typing import NoReturn
 
-from quicpipe_lab.backends.netns import registry, syscalls
+from quicpipe_lab.backends.netns import syscalls
+from quicpipe_lab.backends.netns.announcement import reserve_name
 from quicpipe_lab.backends.netns.channel import Channel
 from quicpipe_lab.backends.netns.failures import describe
-from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
+from quicpipe_lab.backends.netns.namespaces import build
+from quicpipe_lab.errors import QuicpipeLabError
 
 
 def main() -> NoReturn:
     """The watcher: see above."""
     caller = os.pidfd_open(os.getppid())
-    control = socket.socket(fileno=int(sys.argv[1]))
-    control.set_inheritable(False)
+    # Under a low number: those from FIRST_FILE on are the namespaces'.
+    control = socket.socket(fileno=os.dup(int(sys.argv[1])))
+    os.close(int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        listener = registry.reserve_name()
+        listener = reserve_name()
         _leave_host()
         watcher = os.pidfd_open(os.getpid())
         pid = os.fork()
@@ -62,44 +65,12 @@ def _leave_host() -> None:
     try:
         syscalls.unshare(flags)
     except PermissionError:
-        _unshare_as_user(flags)
+        # Root in a user namespace of our own, to which the others belong.
+        from quicpipe_lab.backends.netns.isolation import enter_user_namespace
+
+        enter_user_namespace(flags)
     # Slave: what the host unmounts goes away here too, and nothing goes the other way.
     syscalls.mount("none", "/", "none", syscalls.MS_REC | syscalls.MS_SLAVE)
-
-
-def _unshare_as_user(flags: int) -> None:
-    """Without root: root in a user namespace of our own, where it is the same user outside."""
-    uid, gid = os.geteuid(), os.getegid()
-    try:
-        syscalls.unshare(syscalls.CLONE_NEWUSER | flags)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise BackendUnavailableError(
-                "no root, and no user namespaces (as many as allowed exist)",
-                "run as root, or allow more: sysctl -w user.max_user_namespaces=15000",
-            ) from None
-        raise BackendUnavailableError(
-            f"no root, and no user namespaces ({error.strerror})", _user_namespace_remedy()
-        ) from None
-    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
-        try:
-            Path("/proc/self", name).write_text(text)
-        except OSError as error:
-            raise BackendUnavailableError(
-                f"this user namespace has no powers (/proc/self/{name}: {error.strerror})",
-                _user_namespace_remedy(),
-            ) from None
-
-
-def _user_namespace_remedy() -> str:
-    for name, value in (
-        ("kernel.apparmor_restrict_unprivileged_userns", "0"),
-        ("kernel.unprivileged_userns_clone", "1"),
-    ):
-        with contextlib.suppress(OSError):
-            if Path("/proc/sys", name.replace(".", "/")).read_text().strip() != value:
-                return f"run as root, or allow them: sysctl -w {name}={value}"
-    return "run as root, or allow user namespaces"
 
 
 def _wait_for_end(control: socket.socket, caller: int, supervisor: int) -> None:
@@ -130,23 +101,45 @@ def _supervise(control: socket.socket, listener: socket.socket, watcher: int) ->
 
 
 def _serve(channel: Channel, listener: socket.socket) -> None:
-    # Only here: the watcher has no use for them.
-    from quicpipe_lab.backends.netns.blueprint import blueprint_from_json
-    from quicpipe_lab.backends.netns.namespaces import build
-    from quicpipe_lab.backends.netns.service import Service, raise_descriptor_limit
-
     # A /proc of this PID namespace, for programs that look themselves up in it. Where a container
     # hides parts of its own, the kernel allows none; then they see the container's.
     with contextlib.suppress(OSError):
         syscalls.mount(
             "proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
         )
-    blueprint = blueprint_from_json(json.load(sys.stdin))
-    descriptor_limit = raise_descriptor_limit()
-    files = build(blueprint)
-    service = Service(channel, listener, blueprint.topology, files, descriptor_limit)
-    channel.send({"ready": True}, [os.pidfd_open(os.getpid())])
-    service.run()
+    topology, text, spaces = marshal.loads(sys.stdin.buffer.read())
+    answer = [os.pidfd_open(os.getpid())]
+    if spaces is None:
+        # Imported only where it is needed: it takes longer than all the rest.
+        from quicpipe_lab.backends.netns.encoding import encode_blueprint
+
+        spaces = encode_blueprint(text)
+        answer.append(_memory_file(marshal.dumps(spaces)))
+    descriptor_limit = _raise_descriptor_limit()
+    files = build(spaces)
+    listener.listen()
+    channel.send_yes(answer)
+    for fd in answer:
+        os.close(fd)
+
+    # The caller need not wait for this import.
+    from quicpipe_lab.backends.netns.service import Service
+
+    Service(channel, listener, topology, files, descriptor_limit).run()
+
+
+def _raise_descriptor_limit() -> tuple[int, int]:
+    """As many open files as allowed, one for each node; the limit that programs are to have."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    return before
+
+
+def _memory_file(data: bytes) -> int:
+    fd = os.memfd_create("encoded")
+    with open(fd, "wb", closefd=False) as file:
+        file.write(data)
+    return fd
 
 
 def _complain(channel: Channel, error: Exception) -> None:

@@ -1,4 +1,6 @@
-"""The Linux system calls that Python 3.11 does not wrap. Each raises OSError.
+"""Linux's own: the system calls that Python 3.11 does not wrap, and the files of /proc.
+
+Everything raises OSError.
 
 ``os.unshare`` and ``os.setns`` exist from Python 3.12 on, ``mount`` and ``prctl`` nowhere, so all
 four go through ctypes.
@@ -43,6 +45,24 @@ def mount(source: str, target: str, filesystem: str, flags: int) -> None:
 def set_parent_death_signal(signum: int) -> None:
     """Have the kernel send this signal to the calling process when its parent thread ends."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signum), 0, 0, 0), "prctl")
+
+
+def write_file(path: str, text: str) -> None:
+    """Write a file of /proc in one piece. Not through pathlib, which costs 3 ms to import."""
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def read_file(path: str) -> str:
+    """Read a small file of /proc."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(fd, 65536).decode()
+    finally:
+        os.close(fd)
 
 
 def _check(status: int, what: str) -> None:

@@ -36,7 +36,7 @@ from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.resources import find_topology
 with Lab(find_topology("two-homes")) as lab:
     lab.spawn("alice", ["sleep", "1000"])
-    lab.spawn("bob", ["sh", "-c", "setsid sleep 1000 &"])
+    lab.spawn("bob", ["sh", "-c", "setsid sleep 1000 &"]).wait()
     print(json.dumps([os.fstat(fd).st_ino for fd in lab.namespaces().values()]), flush=True)
     signal.pause()
 """
@@ -75,6 +75,13 @@ class Caller:
         """Waits until the lab is up."""
         assert self.process.stdout is not None
         return set(json.loads(self.process.stdout.readline()))
+
+    def all_processes(self) -> list[int]:
+        """Waits until the caller, the watcher, the supervisor, a program and a daemon are there."""
+        end_s = time.monotonic() + DEADLINE_S
+        while len(found := self.processes()) != 5:
+            assert time.monotonic() < end_s, found
+        return found
 
     def assert_nothing_is_left(self, namespaces: set[int]) -> None:
         """At the latest after the deadline."""
@@ -152,8 +159,7 @@ def test_killed_at_a_random_moment(caller: Caller, moment: int) -> None:
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_killed_when_all_is_up(caller: Caller, victim: str, signum: signal.Signals) -> None:
     namespaces = caller.namespaces()
-    processes = caller.processes()
-    assert len(processes) == 5  # and two sleeping programs
+    processes = caller.all_processes()
     assert _held(namespaces)
     os.kill(processes[["caller", "watcher", "supervisor"].index(victim)], signum)
     if victim != "caller":
@@ -200,7 +206,7 @@ def nobody() -> list[str]:
 def test_without_root(nobody: list[str], signum: signal.Signals) -> None:
     caller = Caller([*nobody, "-c", _CALLER], _environment())
     namespaces = caller.namespaces()
-    assert len(caller.processes()) == 5
+    caller.all_processes()
     caller.process.send_signal(signum)
     caller.assert_nothing_is_left(namespaces)
 
@@ -214,7 +220,6 @@ def test_without_root_and_user_namespaces(nobody: list[str]) -> None:
     )
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == (
-        "quicpipe_lab.errors.BackendUnavailableError: no root, and no user namespaces"
-        " (as many as allowed exist); run as root, or allow more:"
-        " sysctl -w user.max_user_namespaces=15000"
+        "quicpipe_lab.errors.BackendUnavailableError: no user namespace with powers of its own"
+        " (unshare: No space left on device); sudo sysctl -w user.max_user_namespaces=15000"
     )
