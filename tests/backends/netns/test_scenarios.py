@@ -1,0 +1,233 @@
+"""The bundled scenarios on the real kernel, through the command line, as a person runs them."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quicpipe_lab import resources
+from quicpipe_lab.backends import base
+from quicpipe_lab.model.event import Event
+from quicpipe_lab.model.nat import PRESETS
+from quicpipe_lab.model.result import RunResult
+from quicpipe_lab.model.scenario import Cut, Outcome, Restore, Scenario, Transfer, WaitFor
+from quicpipe_lab.model.topology import Host, Link, Nat, Relay, Topology
+from quicpipe_lab.shell.capture import read
+from tests.backends.netns.test_leaks import Caller
+
+pytestmark = pytest.mark.netns
+
+COMMAND = [sys.executable, "-m", "quicpipe_lab.cli", "scenario"]
+DEADLINE_S = 60
+MOMENTS = 30
+LONGEST_S = 2.2
+"""A little longer than a whole run of nat-to-nat takes here, so that its end is met as well."""
+
+
+def run_cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=DEADLINE_S
+    )
+
+
+def events(run_dir: Path) -> list[Event]:
+    return [Event.loads(line) for line in (run_dir / "events.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def nat_to_nat(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One run of the main job: what it printed."""
+    folder = tmp_path_factory.mktemp("nat-to-nat")
+    done = run_cli("nat-to-nat", "--json", "--run-dir", "run", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    printed: dict[str, Any] = json.loads(done.stdout)
+    return printed
+
+
+def test_main_job_says_what_was_promised(nat_to_nat: dict[str, Any]) -> None:
+    assert {
+        "scenario": "nat-to-nat",
+        "backend": "netns",
+        "outcome": "direct",
+        "expected": "direct",
+        "ok": True,
+    }.items() <= nat_to_nat.items()
+    times = nat_to_nat["times_s"]
+    moments = [times[name] for name in ("lab_up", "relay_ready", "connected", "direct", "total")]
+    assert moments == sorted(moments)
+    assert all(value > 0 for value in nat_to_nat["rtt_s"].values())
+    home = {"mapping": "EIM", "filtering": "APDF"}
+    assert nat_to_nat["nat"] == {"dialer": home, "accepter": home}
+    assert RunResult.from_json(nat_to_nat).to_json() == nat_to_nat
+
+
+def test_main_job_relays_first_and_moves_in_mid_transfer(nat_to_nat: dict[str, Any]) -> None:
+    assert nat_to_nat["bytes"]["relayed"] > 2 * 1024 * 1024
+    assert nat_to_nat["bytes"]["direct"] > 2 * 1024 * 1024
+    order = [(event.name, event.data.get("index")) for event in events(Path(nat_to_nat["run_dir"]))]
+    moved = order.index(("path-changed", None))
+    assert order.index(("transfer-complete", 0)) < moved
+    assert order.index(("transfer-started", 1)) < moved < order.index(("transfer-complete", 1))
+    assert order.index(("cut", None)) < order.index(("transfer-complete", 2))
+
+
+def test_main_job_leaves_the_files_that_were_promised(nat_to_nat: dict[str, Any]) -> None:
+    run_dir = Path(nat_to_nat["run_dir"])
+    assert json.loads((run_dir / "result.json").read_text()) == nat_to_nat
+    for name in ("alice", "bob", "relay"):
+        assert json.loads((run_dir / "qlog" / f"{name}.qlog").read_text())["traces"]
+    assert "CLIENT_TRAFFIC_SECRET_0" in (run_dir / "keys.log").read_text()
+    assert not list(run_dir.glob("*.spool"))
+
+
+def test_main_job_is_captured_at_every_interface(nat_to_nat: dict[str, Any]) -> None:
+    frames = list(read(Path(nat_to_nat["run_dir"]) / "capture.pcapng"))
+    assert {(frame.node, frame.interface) for frame in frames} == {
+        ("alice", "nat-a"),
+        ("nat-a", "alice"),
+        ("nat-a", "core"),
+        ("core", "nat-a"),
+        ("core", "nat-b"),
+        ("core", "relay"),
+        ("relay", "core"),
+        ("nat-b", "core"),
+        ("nat-b", "bob"),
+        ("bob", "nat-b"),
+    }
+    clock = nat_to_nat["clock"]["epoch_unix_s"]
+    times = [frame.time_ns / 1e9 - clock for frame in frames]
+    assert 0 < min(times) < max(times) < nat_to_nat["times_s"]["total"]
+    assert nat_to_nat["capture"] == {"packets": len(frames), "dropped": 0}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in resources.scenario_names() if name != "nat-to-nat"]
+)
+def test_bundled_scenario_ends_as_expected(name: str, tmp_path: Path) -> None:
+    done = run_cli(name, "--run-dir", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{name}: " in done.stdout
+    assert "as expected" in done.stdout
+    result = RunResult.from_json(json.loads((tmp_path / "run" / "result.json").read_text()))
+    assert result.failure is None
+    if result.outcome is Outcome.RELAYED:
+        assert result.bytes.direct == 0
+
+
+def test_direct_dies_falls_back_and_returns(tmp_path: Path) -> None:
+    done = run_cli("direct-dies", "--json", "--run-dir", "run", cwd=tmp_path)
+    result = json.loads(done.stdout)
+    assert result["longest_gap_s"] < 1.5
+    alice = [event for event in events(tmp_path / "run") if event.node == "alice"]
+    assert [e.data["direct"] for e in alice if e.name == "path-changed"] == [True, False, True]
+    assert [event.name for event in alice].count("direct-silent") == 1
+
+
+def symmetric_against_expectation() -> str:
+    text = (resources.folder("netns") / "scenarios" / "symmetric-to-symmetric.toml").read_text()
+    return text.replace('expect = "relayed"', 'expect = "direct"')
+
+
+def test_another_outcome_than_expected_exits_1(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(symmetric_against_expectation())
+    done = run_cli("./mine.toml", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    result = json.loads(done.stdout)
+    assert (result["outcome"], result["expected"], result["ok"]) == ("relayed", "direct", False)
+    assert Path(result["run_dir"]).is_relative_to(tmp_path / "runs")
+
+
+def test_a_wait_in_vain_fails_the_run_and_says_for_what(tmp_path: Path) -> None:
+    text = symmetric_against_expectation().replace(
+        'event = "punch-failed"', 'path = "direct"\nwithin_s = 0.3'
+    )
+    (tmp_path / "mine.toml").write_text(text)
+    done = run_cli("mine.toml", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    result = json.loads(done.stdout)
+    assert result["outcome"] == "failed"
+    assert result["failure"] == "waited in vain for both peers to use the direct path (0.3 s)"
+    assert (Path(result["run_dir"]) / "capture.pcapng").stat().st_size > 1000
+
+
+def test_a_scenario_written_in_python(tmp_path: Path) -> None:
+    topology = Topology(
+        "mine",
+        (Host("one"), Host("two"), Relay("r"), Nat("n", PRESETS["restricted-cone"])),
+        (
+            Link(("core", "r")),
+            Link(("core", "n")),
+            Link(("n", "one")),
+            Link(("core", "two")),
+        ),
+    )
+    scenario = Scenario(
+        name="mine",
+        topology=topology,
+        dialer="two",
+        accepter="one",
+        relay="r",
+        expect=Outcome.RELAYED,
+        steps=(
+            WaitFor(path=Outcome.DIRECT),
+            Cut(("one", "two")),
+            WaitFor(path=Outcome.RELAYED),
+            Transfer(100_000),
+        ),
+    )
+    seen: list[str] = []
+    result = base.run(scenario, run_dir=tmp_path, observe=lambda event: seen.append(event.name))
+    assert result.ok, result.failure
+    assert result.nat["dialer"].mapping is None
+    assert result.nat["accepter"].filtering == "ADF"
+    assert result.transferred_bytes == 100_000
+    assert {"lab-up", "connected", "path-changed", "transfer-complete", "done"} <= set(seen)
+    assert Restore not in map(type, scenario.steps)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "there is no scenario 'nowhere'"),
+        ("summary = ", "mine.toml"),
+        ('topology = "two-homes"\n', "roles: is missing"),
+        ('topology = "two-moons"\nexpect = "direct"\n', "there is no topology 'two-moons'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(text: str | None, says: str, tmp_path: Path) -> None:
+    name = "nowhere"
+    if text is not None:
+        (tmp_path / "mine.toml").write_text(text)
+        name = "mine.toml"
+    done = run_cli(name, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert says in done.stderr
+    done = run_cli(name, "--json", cwd=tmp_path)
+    assert set(json.loads(done.stdout)) == {"error", "exit_status"}
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("moment", range(MOMENTS))
+def test_killed_at_a_random_moment_nothing_is_left(moment: int, tmp_path: Path) -> None:
+    """SIGKILL, or every third time Ctrl-C, which must end in one line and status 130."""
+    before = sorted(os.listdir("/sys/class/net"))  # noqa: PTH208
+    caller = Caller([*COMMAND, "nat-to-nat", "--run-dir", str(tmp_path)], {})
+    gentle = moment % 3 == 2
+    try:
+        caller.process.wait(random.Random(moment).uniform(0, LONGEST_S))
+    except subprocess.TimeoutExpired:
+        caller.process.send_signal(signal.SIGINT if gentle else signal.SIGKILL)
+    caller.assert_nothing_is_left(set())
+    assert sorted(os.listdir("/sys/class/net")) == before  # noqa: PTH208
+    if gentle:
+        # Before main() runs and after it has returned, Python itself answers the signal.
+        assert caller.process.returncode in (0, 1, 130, -signal.SIGINT)
