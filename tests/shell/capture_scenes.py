@@ -24,10 +24,40 @@ ADDRESSES = b"\xff" * 6 + b"\x02\x00\x00\x00\x00\x01"
 BURST_FRAMES = 10_000
 BURST_RATE_HZ = 20_000
 PAYLOAD_BYTES = 1250
+DEADLINE_S = 10.0
+
+
+class Port:
+    """A raw socket on an interface of the current namespace."""
+
+    def __init__(self, interface: str) -> None:
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self.socket.bind((interface, int.from_bytes(ETHERTYPE, "big")))
+        self.socket.settimeout(DEADLINE_S)
+
+    def send(self, payload: bytes, head: bytes = ADDRESSES + ETHERTYPE) -> None:
+        self.socket.send(head + payload)
+
+    def expect(self, payload: bytes) -> None:
+        """Read frames up to the one that ends like this: all before it have arrived then."""
+        while not self.socket.recv(65536).endswith(payload):
+            pass
+
+    def knock(self, other: "Port") -> None:
+        """Until something gets through: an interface drops frames for a while after "up"."""
+        deadline = time.monotonic() + DEADLINE_S
+        other.socket.settimeout(0.05)
+        while time.monotonic() < deadline:
+            self.send(b"knock")
+            with contextlib.suppress(TimeoutError):
+                other.socket.recv(100)
+                other.socket.settimeout(DEADLINE_S)
+                return
+        raise TimeoutError("the link does not come up")
 
 
 class Node:
-    """A network namespace and a raw socket on its ``wan``."""
+    """A network namespace with a loopback and ``wan``."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -39,10 +69,8 @@ class Node:
 
     def join(self, other: "Node") -> None:
         with IPRoute() as ip:
-            ip.link(
-                "add", ifname="wan", kind="veth",
-                peer={"ifname": "wan", "net_ns_fd": other.namespace},
-            )  # fmt: skip
+            there = {"ifname": "wan", "net_ns_fd": other.namespace}
+            ip.link("add", ifname="wan", kind="veth", peer=there)
 
     def up(self) -> None:
         setns(self.namespace, CLONE_NEWNET)
@@ -50,12 +78,7 @@ class Node:
             for name in ("lo", "wan"):
                 ip.link("set", index=ip.link_lookup(ifname=name)[0], state="up")
         self.loopback = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.wan = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        self.wan.bind(("wan", int.from_bytes(ETHERTYPE, "big")))
-        self.wan.settimeout(10)
-
-    def send(self, payload: bytes, head: bytes = ADDRESSES + ETHERTYPE) -> None:
-        self.wan.send(head + payload)
+        self.wan = Port("wan")
 
 
 @contextlib.contextmanager
@@ -73,34 +96,37 @@ def recorder(nodes: list[Node], spool: Path, *options: str) -> Iterator[subproce
         assert os.read(ready, 1) == b"\n", "the recorder ended before it was ready"
         yield process
         os.close(stop)
-        assert process.wait(10) == 0
+        assert process.wait(DEADLINE_S) == 0
 
 
 def everything(alpha: Node, beta: Node, folder: Path) -> None:
     """Both directions, a tag, a loopback, a frame of the largest kind; before and after count."""
-    alpha.send(b"before the recorder")
-    assert beta.wan.recv(100).endswith(b"before the recorder")
+    alpha.wan.send(b"before the recorder")
+    beta.wan.expect(b"before the recorder")
     print(time.time_ns())
     with recorder([alpha, beta], folder / "spool"):
         alpha.loopback.sendto(b"inside", ("127.0.0.1", 9))
         for number in range(3):
-            alpha.send(b"to beta %d" % number)
-            assert beta.wan.recv(100).endswith(b"to beta %d" % number)
-        beta.send(b"to alpha")
-        assert alpha.wan.recv(100).endswith(b"to alpha")
+            alpha.wan.send(b"to beta %d" % number)
+            beta.wan.expect(b"to beta %d" % number)
+        beta.wan.send(b"to alpha")
+        alpha.wan.expect(b"to alpha")
         # 802.1Q, priority 1, VLAN 7
-        alpha.send(b"tagged", ADDRESSES + b"\x81\x00\x20\x07" + ETHERTYPE)
-        alpha.send(bytes(range(250)) * 6)
+        alpha.wan.send(b"tagged", ADDRESSES + b"\x81\x00\x20\x07" + ETHERTYPE)
+        beta.wan.expect(b"tagged")
+        alpha.wan.send(bytes(range(250)) * 6)
+        beta.wan.expect(bytes(range(250)) * 6)
     print(time.time_ns())
-    alpha.send(b"after the recorder")
+    alpha.wan.send(b"after the recorder")
 
 
 def short(alpha: Node, beta: Node, folder: Path) -> None:
     """Frames are cut after 20 bytes; a signal ends the recorder."""
     with recorder([alpha, beta], folder / "spool", "--snap-bytes", "20") as process:
-        alpha.send(b"x" * 1000)
+        alpha.wan.send(b"x" * 1000)
+        beta.wan.expect(b"x" * 1000)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(DEADLINE_S) == 0
 
 
 def late(alpha: Node, beta: Node, folder: Path) -> None:
@@ -112,10 +138,11 @@ def late(alpha: Node, beta: Node, folder: Path) -> None:
             for name in ("late", "late-peer"):
                 (index,) = ip.link_lookup(ifname=name)
                 ip.link("set", index=index, state="up")
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
-            sock.bind(("late-peer", 0))
-            print(index)
-            sock.send(ADDRESSES + ETHERTYPE + b"from the late one")
+        print(index)
+        late, late_peer = Port("late"), Port("late-peer")
+        late_peer.knock(late)
+        late_peer.send(b"from the late one")
+        late.expect(b"from the late one")
 
 
 def burst(alpha: Node, beta: Node, folder: Path) -> None:
@@ -126,13 +153,14 @@ def burst(alpha: Node, beta: Node, folder: Path) -> None:
         start = time.monotonic()
         try:
             for number in range(BURST_FRAMES):
-                alpha.send(number.to_bytes(4, "big").ljust(PAYLOAD_BYTES, b"."))
+                alpha.wan.send(number.to_bytes(4, "big").ljust(PAYLOAD_BYTES, b"."))
                 while time.monotonic() < start + number / BURST_RATE_HZ:
                     pass
         finally:
             for rival in rivals:
                 rival.kill()
                 rival.wait()
+        end(alpha, beta)
 
 
 def starved(alpha: Node, beta: Node, folder: Path) -> None:
@@ -141,8 +169,20 @@ def starved(alpha: Node, beta: Node, folder: Path) -> None:
         process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED)
         for _ in range(BURST_FRAMES):
-            alpha.send(b"." * PAYLOAD_BYTES)
+            alpha.wan.send(b"." * PAYLOAD_BYTES)
+        end(alpha, beta)
         process.send_signal(signal.SIGCONT)
+
+
+def end(alpha: Node, beta: Node) -> None:
+    """One more frame, behind all that were sent; so many that not all may be waiting at beta."""
+    beta.wan.socket.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while beta.wan.socket.recv(100):
+            pass
+    beta.wan.socket.settimeout(DEADLINE_S)
+    alpha.wan.send(b"the end")
+    beta.wan.expect(b"the end")
 
 
 def main() -> None:
@@ -157,6 +197,8 @@ def main() -> None:
     beta.join(alpha)
     alpha.up()
     beta.up()
+    alpha.wan.knock(beta.wan)
+    beta.wan.knock(alpha.wan)
     scenes = {one.__name__: one for one in (everything, short, late, burst, starved)}
     scenes[scene](alpha, beta, Path(folder))
 
