@@ -9,7 +9,8 @@ import os
 import socket
 from collections.abc import Sequence
 
-TYPE_CHECKING = False  # typing's own costs 2 ms to import, as json does: a tenth of a lab's start
+# typing's own would bring typing and re along: 4 ms of the 35 that a lab's start takes.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

@@ -22,7 +22,6 @@ import select
 import signal
 import socket
 import sys
-from typing import NoReturn
 
 from quicpipe_lab.backends.netns import syscalls
 from quicpipe_lab.backends.netns.announcement import reserve_name
@@ -31,8 +30,12 @@ from quicpipe_lab.backends.netns.failures import describe
 from quicpipe_lab.backends.netns.namespaces import build
 from quicpipe_lab.errors import QuicpipeLabError
 
+TYPE_CHECKING = False  # typing's own would cost a tenth of a lab's start (see channel.py)
+if TYPE_CHECKING:
+    from typing import NoReturn
 
-def main() -> NoReturn:
+
+def main() -> "NoReturn":
     """The watcher: see above."""
     caller = os.pidfd_open(os.getppid())
     # Under a low number: those from FIRST_FILE on are the namespaces'.
@@ -82,7 +85,7 @@ def _wait_for_end(control: socket.socket, caller: int, supervisor: int) -> None:
     poll.poll()
 
 
-def _supervise(control: socket.socket, listener: socket.socket, watcher: int) -> NoReturn:
+def _supervise(control: socket.socket, listener: socket.socket, watcher: int) -> "NoReturn":
     """The supervisor, from its first step on."""
     status = 1
     try:
