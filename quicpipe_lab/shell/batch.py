@@ -41,6 +41,9 @@ _CONTROL_HEADER_BYTES = 16
 _CONTROL_HEADER = struct.Struct("=Qii")
 """struct cmsghdr: length, level, type; what is said follows."""
 
+_CALL = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
+"""Arguments of recvmmsg; sendmmsg has no timeout."""
+
 _NO_OFFLOAD = frozenset((errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP))
 """EIO: the way out cannot make checksums. EINVAL: a segment is longer than the way's MTU."""
 
@@ -63,6 +66,7 @@ class ReceiveBatch:
     def __init__(self, opened: socket.socket, *, offload: bool) -> None:
         self._fd = opened.fileno()
         self._recvmmsg = _libc().recvmmsg
+        self._recvmmsg.argtypes = _CALL
         memory = mmap.mmap(-1, SLOTS * STRIDE_BYTES)
         self.data = memoryview(memory)
         self.base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
@@ -76,6 +80,7 @@ class ReceiveBatch:
         self._words = memoryview(self._headers).cast("B").cast("Q")
         self._fill(offload)
         self._template = bytes(self._headers)
+        self._at = ctypes.addressof(self._headers)
         if offload:
             set_gro(opened, True)
 
@@ -96,14 +101,13 @@ class ReceiveBatch:
 
     def receive(self) -> int:
         """Take what is there, without waiting; how many messages."""
-        ctypes.memmove(self._headers, self._template, len(self._template))
-        count: int = self._recvmmsg(self._fd, self._headers, SLOTS, 0, None)
+        ctypes.memmove(self._at, self._template, len(self._template))
+        count: int = self._recvmmsg(self._fd, self._at, SLOTS, 0, None)
         if count <= 0:
             return 0  # nothing there, or an ICMP error of an earlier datagram
-        words = self._words[: count * _WORDS]
-        self.sizes = words[_SIZE::_WORDS].tolist()
-        self.segments = self.sizes
-        if any(words[_CONTROL_LENGTH::_WORDS].tolist()):
+        end, words = count * _WORDS, self._words
+        self.segments = self.sizes = words[_SIZE:end:_WORDS].tolist()
+        if any(words[_CONTROL_LENGTH:end:_WORDS]):
             self._read_segments(count)
         return count
 
@@ -144,6 +148,7 @@ class SendBatch:
     def __init__(self, opened: socket.socket, *, offload: bool) -> None:
         self._socket = opened
         self._sendmmsg = _libc().sendmmsg
+        self._sendmmsg.argtypes = _CALL[:4]
         self.offload = offload
         self.unsent = 0
         """Datagrams that the system did not take."""
@@ -167,7 +172,7 @@ class SendBatch:
         done, count = 0, len(messages)
         while done < count:
             at = ctypes.addressof(self._headers) + done * _WORDS * 8
-            sent = self._sendmmsg(self._socket.fileno(), ctypes.c_void_p(at), count - done, 0)
+            sent = self._sendmmsg(self._socket.fileno(), at, count - done, 0)
             if sent > 0:
                 done += sent
                 continue

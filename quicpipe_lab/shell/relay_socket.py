@@ -35,6 +35,8 @@ def open_socket(host: str, port: int) -> socket.socket:
     ``host`` is an address, or a name. ``::`` takes IPv4 as well.
     """
     where = str(TransportAddress(host, port))
+    if not 0 <= port < 65536:  # the resolver would take it modulo 65536
+        raise QuicpipeLabError(f"cannot listen at {where}: a port is a number from 0 to 65535")
     try:
         (family, _, _, _, address), *_ = socket.getaddrinfo(
             host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
@@ -124,10 +126,14 @@ class PlainTransport:
 
     def send(self, datagrams: list[Datagram]) -> None:
         for data, address in datagrams:
-            try:
-                self._socket.sendto(data, to_socket(address, self._socket.family))
-            except OSError:  # full buffers, a firewall, no route, too long for the way
-                self.unsent += 1
+            self.send_one(data, to_socket(address, self._socket.family))
+
+    def send_one(self, data: bytes | memoryview, address: tuple[Any, ...]) -> None:
+        """One datagram to an address as ``to_socket`` gives it."""
+        try:
+            self._socket.sendto(data, address)
+        except OSError:  # full buffers, a firewall, no route, too long for the way
+            self.unsent += 1
 
 
 def _enlarge(opened: socket.socket, forced: int, plain: int) -> None:
