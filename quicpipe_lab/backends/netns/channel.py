@@ -5,6 +5,7 @@ are blocking and take turns, a request and its answer.
 """
 
 import array
+import contextlib
 import os
 import socket
 from collections.abc import Sequence
@@ -39,7 +40,12 @@ class Channel:
         return self._sock.fileno()
 
     def close(self) -> None:
-        """Idempotent. Closing the caller's end takes the lab down."""
+        """Idempotent. Closing the caller's end takes the lab down.
+
+        Also where a child that the caller has forked still holds the socket.
+        """
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:

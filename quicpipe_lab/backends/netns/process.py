@@ -27,6 +27,10 @@ class Process:
         self.exit_fd = exit_fd
         self._pidfd = pidfd
         self._exit_code: int | None = None
+        self._closed = False
+
+    def __del__(self) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return f"<Process {self.argv[0]!r} on {self.node!r}, pid {self.pid}>"
@@ -57,9 +61,11 @@ class Process:
             signal.pidfd_send_signal(self._pidfd, signum)
 
     def close(self) -> None:
-        """Give back the two open files; the program is left alone."""
-        for fd in (self._pidfd, self.exit_fd):
-            os.close(fd)
+        """Give back the two open files; the program is left alone. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            os.close(self._pidfd)
+            os.close(self.exit_fd)
 
     def _readable(self, timeout_s: float | None) -> bool:
         poller = select.poll()

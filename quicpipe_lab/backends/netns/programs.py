@@ -6,7 +6,7 @@ its programs import is imported once for a lab, not once a program.
 
 import contextlib
 import fcntl
-import importlib.util
+import importlib
 import os
 import resource
 import signal
@@ -20,14 +20,9 @@ from quicpipe_lab.errors import QuicpipeLabError
 OWN_PROGRAM = "quicpipe-lab"
 
 _PRELOADED = (
-    "aioquic.quic.connection",
-    "aioquic.h3.connection",
     "quicpipe_lab.cli",
-    "quicpipe_lab.protocol.quic",
-    "quicpipe_lab.protocol.relay",
-    "quicpipe_lab.protocol.dialer",
-    "quicpipe_lab.protocol.accepter",
-    "quicpipe_lab.shell.udp",
+    "quicpipe_lab.shell.peer_program",
+    "quicpipe_lab.shell.relay_program",
 )
 _FIRST_FREE_FD = 3
 _MAX_FD = 1 << 30
@@ -55,8 +50,7 @@ class Program:
 def preload() -> None:
     """Import what the programs of ``quicpipe-lab`` need, so that every child has it."""
     for name in _PRELOADED:
-        if importlib.util.find_spec(name) is not None:
-            importlib.import_module(name)
+        importlib.import_module(name)
 
 
 def start(program: Program, descriptor_limit: tuple[int, int]) -> int:

@@ -75,9 +75,8 @@ class Service:
             for fd in fds:
                 os.close(fd)
         self._channel.send(answer, given)
-        if request["request"] != "namespaces":
-            for fd in given:
-                os.close(fd)
+        for fd in given:
+            os.close(fd)
 
     def _spawn(self, request: Message, fds: list[int]) -> Answer:
         numbers: list[int] = request["fds"]
@@ -114,7 +113,7 @@ class Service:
         return {}, []
 
     def _namespaces(self, request: Message, _fds: list[int]) -> Answer:
-        return {}, [self._files[node] for node in request["nodes"]]
+        return {}, [os.dup(self._files[node]) for node in request["nodes"]]
 
     def _answer_stranger(self) -> None:
         announcement.answer(self._listener, self._topology, self._started_s, self._files)

@@ -157,6 +157,15 @@ def test_nothing_stays_open() -> None:
     lab.down()
 
 
+def test_lab_goes_also_where_a_forked_child_holds_its_socket() -> None:
+    lab = Lab(find_topology("two-homes")).up()
+    held = os.dup(lab._channel.fileno())  # type: ignore[union-attr]
+    pid = lab.pid
+    lab.down()
+    assert not Path(f"/proc/{pid}").exists()
+    os.close(held)
+
+
 def test_lab_can_be_found_and_entered(two_homes: Lab) -> None:
     (found,) = [lab for lab in running_labs() if lab.pid == two_homes.pid]
     assert found.topology == "two-homes"

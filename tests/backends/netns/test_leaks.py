@@ -172,6 +172,19 @@ def test_killed_when_all_is_up(caller: Caller, victim: str, signum: signal.Signa
     caller.assert_nothing_is_left(namespaces)
 
 
+def test_caller_leaves_a_child_that_holds_the_lifeline() -> None:
+    """Where the caller had forked, the control socket outlives it; the lab does not."""
+    fork = "if os.fork() == 0:\n        os.close(1)\n        signal.pause()\n    print("
+    caller = Caller([sys.executable, "-c", _CALLER.replace("print(", fork)], {})
+    namespaces = caller.namespaces()
+    caller.process.kill()
+    end_s = time.monotonic() + DEADLINE_S
+    while len(left := caller.processes()) > 1:
+        assert time.monotonic() < end_s, left
+    os.kill(left[0], signal.SIGKILL)
+    caller.assert_nothing_is_left(namespaces)
+
+
 def _python_of_nobody() -> list[str] | None:
     """How nobody runs a Python with this package, if it may read one."""
     for python in (sys.executable, "/usr/bin/python3"):
