@@ -99,7 +99,7 @@ class DirectTiming:
 
     Heartbeats: every ``busy_heartbeat_s`` while data awaits acknowledgement, else every
     ``idle_heartbeat_s``. The path counts as dead when a heartbeat has been without an answer for
-    ``silence_heartbeats`` intervals and a round trip. Between Tailscale's (3 s / 6.5 s) and what
+    ``silence_heartbeats`` intervals and two of the longest round trips of late. Between Tailscale's (3 s / 6.5 s) and what
     a transfer notices: NAT-TRAVERSAL.md 3 measured a gap of 0.5 s with 100 ms / 300 ms.
     """
 
@@ -257,9 +257,7 @@ class DirectPath:
             if self._challenge_at <= now:
                 self._challenge(now)
         elif self.state is State.DIRECT and self._silent_at is not None and self._silent_at <= now:
-            assert self._unanswered_since is not None
-            self._events.append(DirectSilent(now - self._unanswered_since))
-            self._go(Trigger.SILENT, now)
+            self._judge_silence(now)
 
     def next_event(self) -> EndpointEvent | None:
         """The next event, or None."""
@@ -328,7 +326,8 @@ class DirectPath:
     def _answered(self, source: TransportAddress, rtt_s: float, now: float) -> None:
         if self.state is State.DIRECT and source == self._answer:
             self._unanswered_since = None
-            self._answer_rtt_s = rtt_s
+            # The largest of late, slowly forgotten: a busy peer answers late before it is dead.
+            self._answer_rtt_s = max(rtt_s, 0.9 * self._answer_rtt_s)
         elif self.state is State.PUNCHING:
             reflexive = source not in self._signalled
             self._events.append(PunchAnswered(source, rtt_s, reflexive))
@@ -343,6 +342,16 @@ class DirectPath:
         self._challenges_sent += 1
         self._commands.append(Command(CommandKind.PROBE, self._answer))
         self._challenge_at = now + max(self.timing.challenge_interval_s, 2 * self._answer_rtt_s)
+
+    def _judge_silence(self, now: float) -> None:
+        assert self._silent_at is not None
+        assert self._unanswered_since is not None
+        if now - self._silent_at > self.timing.busy_heartbeat_s:
+            # It was we who slept (a busy machine, a suspended laptop): ask once more.
+            self._unanswered_since = self._heartbeat_at = now
+            return
+        self._events.append(DirectSilent(now - self._unanswered_since))
+        self._go(Trigger.SILENT, now)
 
     def _ping(self, address: TransportAddress, now: float) -> None:
         transaction = self.random(8)
@@ -368,5 +377,5 @@ class DirectPath:
         return (
             self._unanswered_since
             + self.timing.silence_heartbeats * self._heartbeat_s
-            + self._answer_rtt_s
+            + 2 * self._answer_rtt_s
         )

@@ -206,6 +206,19 @@ def test_silence_asks_for_the_relay_once() -> None:
     assert commands(path) == [CommandKind.RETURN]
 
 
+def test_own_sleep_is_not_the_peers_silence() -> None:
+    """A process that was not scheduled for a second asks again before it judges."""
+    path = direct(machine())
+    path.set_busy(True, 0.0)
+    run(path, 0.15)
+    path.handle_timer(1.5)
+    assert path.state is State.DIRECT
+    ((ping, address),) = punches(path, 1.5)
+    answer(path, ping, address, 1.51)
+    path.handle_timer(1.6)
+    assert path.state is State.DIRECT
+
+
 def test_being_heard_of_by_acknowledgements_counts_as_life() -> None:
     path = direct(machine())
     path.set_busy(True, 0.0)
