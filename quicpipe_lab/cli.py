@@ -142,7 +142,7 @@ def _silence_libraries() -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from quicpipe_lab.shell import doctor
+    from quicpipe_lab.backends.netns import doctor
 
     return doctor.run(json=arguments.json)
 
