@@ -116,7 +116,7 @@ def test_programs_see_their_own_processes_only(two_homes: Lab) -> None:
 def test_program_that_does_not_exist(two_homes: Lab, tmp_path: Path) -> None:
     before = open_files()
     with pytest.raises(QuicpipeLabError, match="nonsense cannot be started: it is not on the PATH"):
-        two_homes.spawn("alice", ["nonsense"])
+        two_homes.spawn("alice", ["nonsense"], env={"PATH": "/usr/bin:/bin"})
     with pytest.raises(QuicpipeLabError, match="cannot be started: there is no such file"):
         two_homes.spawn("alice", [str(tmp_path / "nonsense")])
     with pytest.raises(QuicpipeLabError, match="No such file or directory"):

@@ -1,5 +1,7 @@
 """What passes a NAT besides the nine cells: other protocols, other NATs, and time."""
 
+import os
+import shutil
 import socket
 import struct
 import time
@@ -16,6 +18,7 @@ pytestmark = pytest.mark.netns
 
 LIFETIME_S = 1.0
 _POLL_S = 0.05
+_PORTS_AT_ONCE = 4096 - 64  # what fits into a netlink message without root
 
 # carrier: a NAT in front of a NAT. brief: mappings that live for a second.
 TOPOLOGY = Topology(
@@ -124,6 +127,30 @@ def test_no_hairpin(sockets: Sockets) -> None:
     assert inside.recv(2048) == b"fence"
     assert take_all(inside) == []
     assert neighbour.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+
+
+@pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed (package nftables)")
+def test_a_port_that_another_mapping_has_is_not_shared(lab: Lab, sockets: Sockets) -> None:
+    """Where the kernel's random choice hits one, the datagram is lost and the next draws again."""
+
+    def nft(commands: str) -> None:
+        text = os.memfd_create("commands")
+        os.write(text, commands.encode())
+        os.lseek(text, 0, os.SEEK_SET)
+        assert lab.spawn("brief", ["nft", "-f", "-"], stdin=text).wait(DEADLINE_S) == 0
+        os.close(text)
+
+    inside, server, other = sockets.udp("bob"), sockets.udp("relay"), sockets.udp("alice")
+    for first in range(1024, 65536, _PORTS_AT_ONCE):
+        ports = range(first, first + _PORTS_AT_ONCE)
+        nft(f"add element ip nat ports {{ {', '.join(f'{port} timeout 1h' for port in ports)} }}")
+    inside.sendto(b"lost", (RELAY, port_of(server)))
+    other.sendto(b"fence", (RELAY, port_of(server)))
+    assert server.recv(2048) == b"fence"
+    assert take_all(server) == []
+    nft("flush set ip nat ports")
+    inside.sendto(b"passes", (RELAY, port_of(server)))
+    assert server.recv(2048) == b"passes"
 
 
 def test_mapping_ends_without_outbound_packets(sockets: Sockets) -> None:
