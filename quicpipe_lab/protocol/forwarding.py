@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from quicpipe_lab.model.address import TransportAddress
-from quicpipe_lab.protocol.relay_limits import RelayLimits, TokenBucket
+from quicpipe_lab.protocol.relay_limits import RelayLimits
 from quicpipe_lab.protocol.store import Association, AssociationNotFoundError, Store
 
 
@@ -48,28 +48,45 @@ class Verdict(NamedTuple):
 class Sender:
     """An address with live bindings: what it has sent through us, and how much more it may."""
 
-    __slots__ = ("_byte_bucket", "_packet_bucket", "address", "bytes", "last_seen_s", "packets")
+    __slots__ = (
+        "_bytes_left",
+        "_limits",
+        "_packets_left",
+        "address",
+        "bytes",
+        "last_seen_s",
+        "packets",
+    )
 
     def __init__(self, address: TransportAddress, limits: RelayLimits, now: float) -> None:
         self.address = address
         self.packets = 0
         self.bytes = 0
         self.last_seen_s = now
-        rates = limits.packets_per_s, limits.bytes_per_s
-        self._packet_bucket, self._byte_bucket = (
-            TokenBucket(rate, rate * limits.burst_s, now) for rate in rates
-        )
+        self._limits = limits
+        self._packets_left = limits.packets_per_s * limits.burst_s
+        self._bytes_left = limits.bytes_per_s * limits.burst_s
 
     def admit(self, packets: int, size_bytes: int, now: float) -> bool:
-        """Whether so much more may pass now; counts it."""
+        """Whether so much more may pass now; counts it.
+
+        Two token buckets that are filled and asked together, as this happens for every batch.
+        Like TokenBucket they admit a batch as a whole, and take what is too much as a debt.
+        """
+        limits, elapsed_s = self._limits, now - self.last_seen_s
         self.last_seen_s = now
-        if not self._packet_bucket.take(packets, now) or not self._byte_bucket.take(
-            size_bytes, now
-        ):
-            return False
-        self.packets += packets
-        self.bytes += size_bytes
-        return True
+        packets_left = self._packets_left + elapsed_s * limits.packets_per_s
+        bytes_left = self._bytes_left + elapsed_s * limits.bytes_per_s
+        packets_left = min(packets_left, limits.packets_per_s * limits.burst_s)
+        bytes_left = min(bytes_left, limits.bytes_per_s * limits.burst_s)
+        admitted = packets_left > 0 and bytes_left > 0
+        if admitted:
+            packets_left -= packets
+            bytes_left -= size_bytes
+            self.packets += packets
+            self.bytes += size_bytes
+        self._packets_left, self._bytes_left = packets_left, bytes_left
+        return admitted
 
 
 class Flow:

@@ -36,7 +36,8 @@ _NAME, _NAME_LENGTH, _VECTORS, _VECTOR_COUNT, _CONTROL, _CONTROL_LENGTH, _FLAGS,
 
 _UDP_SEGMENT = 103
 _UDP_GRO = 104
-_CONTROL_BYTES = 32
+CONTROL_BYTES = 32
+"""Room for what the kernel says beside a message."""
 _CONTROL_HEADER_BYTES = 16
 _CONTROL_HEADER = struct.Struct("=Qii")
 """struct cmsghdr: length, level, type; what is said follows."""
@@ -74,17 +75,18 @@ class ReceiveBatch:
         self.sizes: list[int] = []
         self.segments: list[int] = []
         self._vectors = array("Q")
-        self._controls = (ctypes.c_uint32 * (SLOTS * _CONTROL_BYTES // 4))()
+        self._controls = (ctypes.c_uint32 * (SLOTS * CONTROL_BYTES // 4))()
         self._segment_words = memoryview(self._controls).cast("B").cast("I")
         self._headers = (ctypes.c_uint64 * (SLOTS * _WORDS))()
         self._words = memoryview(self._headers).cast("B").cast("Q")
-        self._fill(offload)
+        self._control_bytes = CONTROL_BYTES if offload else 0
+        self._fill()
         self._template = bytes(self._headers)
         self._at = ctypes.addressof(self._headers)
         if offload:
             set_gro(opened, True)
 
-    def _fill(self, offload: bool) -> None:
+    def _fill(self) -> None:
         for slot in range(SLOTS):
             self._vectors.extend((self.base + slot * STRIDE_BYTES + NAME_BYTES, DATA_BYTES))
         vectors, _ = self._vectors.buffer_info()
@@ -95,13 +97,11 @@ class ReceiveBatch:
             self._words[at + _NAME_LENGTH] = NAME_BYTES
             self._words[at + _VECTORS] = vectors + slot * 16
             self._words[at + _VECTOR_COUNT] = 1
-            if offload:
-                self._words[at + _CONTROL] = controls + slot * _CONTROL_BYTES
-                self._words[at + _CONTROL_LENGTH] = _CONTROL_BYTES
+            self._words[at + _CONTROL] = controls + slot * CONTROL_BYTES
+            self._words[at + _CONTROL_LENGTH] = self._control_bytes
 
     def receive(self) -> int:
         """Take what is there, without waiting; how many messages."""
-        ctypes.memmove(self._at, self._template, len(self._template))
         count: int = self._recvmmsg(self._fd, self._at, SLOTS, 0, None)
         if count <= 0:
             return 0  # nothing there, or an ICMP error of an earlier datagram
@@ -109,11 +109,12 @@ class ReceiveBatch:
         self.segments = self.sizes = words[_SIZE:end:_WORDS].tolist()
         if any(words[_CONTROL_LENGTH:end:_WORDS]):
             self._read_segments(count)
+        ctypes.memmove(self._at, self._template, end * 8)
         return count
 
     def _read_segments(self, count: int) -> None:
         lengths = self._words[_CONTROL_LENGTH : count * _WORDS : _WORDS].tolist()
-        step = _CONTROL_BYTES // 4
+        step = CONTROL_BYTES // 4
         said = self._segment_words[_CONTROL_HEADER_BYTES // 4 : count * step : step].tolist()
         self.segments = [
             segment if length else size
@@ -154,13 +155,13 @@ class SendBatch:
         """Datagrams that the system did not take."""
         self._headers = (ctypes.c_uint64 * (self._CALL_MESSAGES * _WORDS))()
         self._words = memoryview(self._headers).cast("B").cast("Q")
-        control_bytes = self._CALL_MESSAGES * _CONTROL_BYTES
+        control_bytes = self._CALL_MESSAGES * CONTROL_BYTES
         self._controls = ctypes.create_string_buffer(control_bytes)
         self._segment_halves = memoryview(self._controls).cast("B").cast("H")
         for index in range(self._CALL_MESSAGES):
             length = _CONTROL_HEADER_BYTES + 2
             head = _CONTROL_HEADER.pack(length, socket.IPPROTO_UDP, _UDP_SEGMENT)
-            ctypes.memmove(ctypes.addressof(self._controls) + index * _CONTROL_BYTES, head, 16)
+            ctypes.memmove(ctypes.addressof(self._controls) + index * CONTROL_BYTES, head, 16)
 
     def send(self, messages: Sequence[Message]) -> None:
         """Send all."""
@@ -208,9 +209,9 @@ class SendBatch:
             words[at + _VECTOR_COUNT] = len(message.pieces)
             vector += 16 * len(message.pieces)
             if message.count > 1:
-                self._segment_halves[(index * _CONTROL_BYTES + 16) // 2] = message.segment
-                words[at + _CONTROL] = control + index * _CONTROL_BYTES
-                words[at + _CONTROL_LENGTH] = _CONTROL_BYTES - 8  # CMSG_SPACE of two bytes
+                self._segment_halves[(index * CONTROL_BYTES + 16) // 2] = message.segment
+                words[at + _CONTROL] = control + index * CONTROL_BYTES
+                words[at + _CONTROL_LENGTH] = CONTROL_BYTES - 8  # CMSG_SPACE of two bytes
             else:
                 words[at + _CONTROL] = words[at + _CONTROL_LENGTH] = 0
             words[at + _FLAGS] = 0
@@ -243,6 +244,14 @@ def set_gro(opened: socket.socket, enabled: bool) -> bool:
     except OSError:
         return False
     return True
+
+
+def gro_segment(control: list[tuple[int, int, bytes]]) -> int | None:
+    """The datagrams' size if a message from ``recvmsg`` is a run of them."""
+    for level, kind, said in control:
+        if (level, kind) == (socket.IPPROTO_UDP, _UDP_GRO):
+            return int.from_bytes(said[:4], sys.byteorder)
+    return None
 
 
 def has_gso(opened: socket.socket) -> bool:

@@ -22,6 +22,8 @@ from quicpipe_lab.protocol.forwarding import Flow
 from quicpipe_lab.protocol.relay import Relay
 from quicpipe_lab.protocol.wire import parse_invariants
 from quicpipe_lab.shell.batch import (
+    CONTROL_BYTES,
+    DATA_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_SEGMENTS,
     NAME_BYTES,
@@ -30,15 +32,18 @@ from quicpipe_lab.shell.batch import (
     Message,
     ReceiveBatch,
     SendBatch,
+    gro_segment,
     has_gso,
     set_gro,
 )
-from quicpipe_lab.shell.relay_socket import Datagram, PlainTransport, to_socket
+from quicpipe_lab.shell.relay_socket import Datagram, PlainTransport, from_socket, to_socket
 
 _BATCHES_AT_ONCE = 8
 """So many full batches in a row before timers and signals get their turn."""
-_FEW = 4
-"""Up to here, to prepare a system call for many costs more than it saves."""
+_FEW = 3
+"""So many at once, or fewer, are received and sent one by one, ..."""
+_WAITING_GAP_S = 0.000015
+"""... until one comes so soon after another that it was waiting already."""
 _MAX_ROUTES = 65_536
 _NAME_LENGTHS = {socket.AF_INET: 16, socket.AF_INET6: 28}
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -79,10 +84,15 @@ class BatchTransport:
         length = _NAME_LENGTHS[self._family]
         gap = NAME_BYTES - length
         rest = STRIDE_BYTES - NAME_BYTES - 1 - connection_id_length
-        self._key = struct.Struct(f"={length}s{gap}x1x{connection_id_length}s")
-        self._keys = struct.Struct(f"{self._key.format}{rest}x")
+        self._keys = struct.Struct(f"={length}s{gap}x1x{connection_id_length}s{rest}x")
         self._routes: dict[tuple[bytes, bytes], _Route] = {}
         self._generation = -1
+        # For thin traffic: the first slot as a list of buffers, and the same routes by what
+        # recvmsg gives.
+        self._one = [self._incoming.data[NAME_BYTES : NAME_BYTES + DATA_BYTES]]
+        self._thin_routes: dict[tuple[object, bytes], _Route] = {}
+        self._is_thin = True
+        self._last_s = 0.0
 
     @property
     def unsent(self) -> int:
@@ -93,44 +103,45 @@ class BatchTransport:
         self._plain.send(datagrams)
 
     def receive(self, relay: Relay, now: Callable[[], float]) -> bool:
+        if self._is_thin:
+            return self._receive_one(relay, now)
         touched = False
         for _ in range(_BATCHES_AT_ONCE):
             count = self._incoming.receive()
-            if count <= _FEW and self._forward_few(relay, count, now):
-                break
             if count:
                 touched |= self._handle(relay, count, now())
             if count < SLOTS:
+                self._is_thin = count <= _FEW
                 break
         return touched
 
     # Parts
 
-    def _forward_few(self, relay: Relay, count: int, now: Callable[[], float]) -> bool:
-        """Forward a small batch one by one; whether that could be done, all of it.
-
-        What _handle would do as well, but for traffic so thin that there is little to join.
-        """
-        self._forget_stale(relay)
-        incoming, data = self._incoming, self._incoming.data
-        found: list[tuple[_Route, int, int]] = []
-        for slot in range(count):
-            at = slot * STRIDE_BYTES
-            size, first = incoming.sizes[slot], data[at + NAME_BYTES]
-            route = self._routes.get(self._key.unpack_from(data, at))
-            if (
-                route is None
-                or not 0x40 <= first < 0x80
-                or size <= self._id_length
-                or size != incoming.segments[slot]
-            ):
-                return False
-            found.append((route, at + NAME_BYTES, size))
+    def _receive_one(self, relay: Relay, now: Callable[[], float]) -> bool:
+        """As ``receive``, but of traffic so thin that to prepare a call for many does not pay."""
+        try:
+            size, control, _, address = self._socket.recvmsg_into(self._one, CONTROL_BYTES)
+        except OSError:
+            return False  # nothing there, or an ICMP error of an earlier datagram
         now_s = now()
-        for route, at, size in found:
+        self._is_thin = now_s - self._last_s > _WAITING_GAP_S
+        self._last_s = now_s
+        self._forget_stale(relay)
+        data = self._one[0]
+        key = (address, data[1 : 1 + self._id_length].tobytes())
+        route = self._thin_routes.get(key)
+        if route is not None and not control and 0x40 <= data[0] < 0x80 and size > self._id_length:
             if route.flow.charge(1, size, now_s):
-                self._plain.send_one(data[at : at + size], route.address)
-        return True
+                self._plain.send_one(data[:size], route.address)
+            return False
+        name = pack_name(from_socket(address), self._family)
+        segment = gro_segment(control) or size
+        runs = _Runs(self._outgoing.offload)
+        touched = self._handle_slowly(relay, runs, name, NAME_BYTES, size, segment, now_s)
+        self._send(runs, now_s)
+        if len(runs.charges) == 1 and not touched:
+            (self._thin_routes[key],) = runs.charges
+        return touched
 
     def _handle(self, relay: Relay, count: int, now: float) -> bool:
         """Forward what a batch holds; whether the machine was given anything of it."""
@@ -190,12 +201,14 @@ class BatchTransport:
                 return None
             if len(self._routes) >= _MAX_ROUTES:
                 self._routes.clear()
+                self._thin_routes.clear()
             route = self._routes[key] = _Route(flow, self._family)
         return route
 
     def _forget_stale(self, relay: Relay) -> None:
         if relay.generation != self._generation:
             self._routes.clear()
+            self._thin_routes.clear()
             self._generation = relay.generation
 
     def _send(self, runs: "_Runs", now: float) -> None:
