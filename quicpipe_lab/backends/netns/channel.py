@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAX_FDS = 200
 """Files in one message; the kernel's own limit is 253 (SCM_MAX_FD)."""
-_MAX_SIZE_BYTES = 192 * 1024
+_MAX_SIZE_BYTES = 256 * 1024  # more than the socket takes
 _INT_SIZE_BYTES = array.array("i").itemsize
 
 Message = dict[str, "Any"]

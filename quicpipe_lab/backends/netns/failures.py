@@ -1,7 +1,5 @@
 """Exceptions on their way from the supervisor to its caller: data in between."""
 
-import errno
-
 from quicpipe_lab.backends.netns.channel import Message
 from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
 
@@ -12,11 +10,6 @@ def describe(error: Exception) -> Message:
         return {"error": error.problem, "remedy": error.remedy}
     if isinstance(error, QuicpipeLabError):
         return {"error": str(error)}
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return {
-            "error": "no more open files are allowed, and a lab needs one for each node",
-            "remedy": "raise the limit: ulimit -n",
-        }
     return {"error": f"{type(error).__name__}: {error}"}
 
 

@@ -31,7 +31,6 @@ _START = (
     " from quicpipe_lab.backends.netns.supervisor import main; main()"
 )
 
-
 _KEPT = 16
 _encoded: dict[str, Any] = {}
 """What supervisors have encoded, by the blueprint's JSON: the next lab of a kind starts faster."""
@@ -200,6 +199,8 @@ class Lab:
             self._channel.send(request, fds)
         except (BrokenPipeError, ConnectionResetError):
             raise QuicpipeLabError("the lab's supervisor is gone") from None
+        except OSError as error:
+            raise QuicpipeLabError(f"cannot ask the supervisor: {error.strerror}") from None
         return self._receive()
 
     def _receive(self) -> tuple[Message, list[int]]:

@@ -51,7 +51,15 @@ def enter(file: int) -> None:
 
 def _open_own(number: int) -> int:
     file = os.open(_OWN, os.O_RDONLY)
-    os.dup2(file, number, inheritable=False)
+    try:
+        os.dup2(file, number, inheritable=False)
+    except OSError as error:
+        if error.errno != errno.EBADF:  # what dup2 says of numbers above the limit
+            raise
+        raise BackendUnavailableError(
+            "no more open files are allowed, and a lab needs one for each node",
+            "raise the limit: ulimit -Hn 65536",
+        ) from None
     os.close(file)
     return number
 

@@ -25,7 +25,6 @@ _PRELOADED = (
     "quicpipe_lab.shell.relay_program",
 )
 _FIRST_FREE_FD = 3
-_MAX_FD = 1 << 30
 _NOT_STARTED = 127
 
 
@@ -58,8 +57,6 @@ def start(program: Program, descriptor_limit: tuple[int, int]) -> int:
     if program.argv[0] == OWN_PROGRAM:
         preload()
     complaint, complaint_writer = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
         try:
@@ -89,13 +86,20 @@ def _become(program: Program, complaint: int, descriptor_limit: tuple[int, int])
         if not own:
             _execute(program)
     except (OSError, QuicpipeLabError) as error:
-        os.write(complaint, f"{program.argv[0]} cannot be started: {error}".encode())
+        problem = f"{program.argv[0]} cannot be started: {_reason(error)}"
+        os.write(complaint, problem.encode())
         os._exit(_NOT_STARTED)
     os.close(complaint)
     if program.env is not None:
         os.environ.clear()
         os.environ.update(program.env)
     os._exit(_call(program.argv))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    return str(error)
 
 
 def _execute(program: Program) -> NoReturn:
@@ -129,9 +133,11 @@ def _arrange_fds(fds: dict[int, int], complaint: int) -> int:
         copies[0] = os.open(os.devnull, os.O_RDONLY)
     for number, copy in copies.items():
         os.dup2(copy, number, inheritable=True)
-    kept = sorted({0, 1, 2, complaint, *copies})
-    for low, high in zip(kept, [*kept[1:], _MAX_FD], strict=True):
-        os.closerange(low + 1, high)
+    with os.scandir("/proc/self/fd") as entries:
+        open_fds = [int(entry.name) for entry in entries]
+    for fd in set(open_fds) - {0, 1, 2, complaint, *copies}:
+        with contextlib.suppress(OSError):  # the one that the folder was read through
+            os.close(fd)
     return complaint
 
 

@@ -15,6 +15,7 @@ any of the three leaves nothing behind. One thread, blocking, no asyncio.
 """
 
 import contextlib
+import fcntl
 import marshal
 import os
 import resource
@@ -37,10 +38,8 @@ if TYPE_CHECKING:
 
 def main() -> "NoReturn":
     """The watcher: see above."""
+    control = socket.socket(fileno=_renumber(int(sys.argv[1])))
     caller = os.pidfd_open(os.getppid())
-    # Under a low number: those from FIRST_FILE on are the namespaces'.
-    control = socket.socket(fileno=os.dup(int(sys.argv[1])))
-    os.close(int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         listener = reserve_name()
@@ -60,6 +59,20 @@ def main() -> "NoReturn":
     signal.pidfd_send_signal(supervisor, signal.SIGKILL)
     os.waitpid(pid, 0)
     os._exit(0)
+
+
+def _renumber(fd: int) -> int:
+    """A low number for the control socket, but none of the standard files'.
+
+    The numbers from FIRST_FILE on are the namespaces'. A caller without standard files may have
+    given the socket the number of one, and must not have others end up there.
+    """
+    low = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    while (null := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(null, True)
+    os.close(null)
+    return low
 
 
 def _leave_host() -> None:
@@ -87,20 +100,19 @@ def _wait_for_end(control: socket.socket, caller: int, supervisor: int) -> None:
 
 def _supervise(control: socket.socket, listener: socket.socket, watcher: int) -> "NoReturn":
     """The supervisor, from its first step on."""
-    status = 1
     try:
         syscalls.set_parent_death_signal(signal.SIGKILL)
         if select.select([watcher], [], [], 0)[0]:
-            os._exit(1)  # the watcher ended before the kernel knew whom to tell
+            os._exit(0)  # the watcher ended before the kernel knew whom to tell
         channel = Channel(control)
         try:
             _serve(channel, listener)
         except EOFError:
-            status = 0
+            pass
         except Exception as error:
             _complain(channel, error)
     finally:
-        os._exit(status)
+        os._exit(0)
 
 
 def _serve(channel: Channel, listener: socket.socket) -> None:

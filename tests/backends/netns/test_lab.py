@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -119,8 +120,12 @@ def test_program_that_does_not_exist(two_homes: Lab, tmp_path: Path) -> None:
         two_homes.spawn("alice", ["nonsense"], env={"PATH": "/usr/bin:/bin"})
     with pytest.raises(QuicpipeLabError, match="cannot be started: there is no such file"):
         two_homes.spawn("alice", [str(tmp_path / "nonsense")])
-    with pytest.raises(QuicpipeLabError, match="No such file or directory"):
+    with pytest.raises(QuicpipeLabError, match="nowhere: No such file or directory"):
         two_homes.spawn("alice", ["true"], cwd=tmp_path / "nowhere")
+    with pytest.raises(QuicpipeLabError, match="Message too long"):
+        two_homes.spawn("alice", ["true", "x" * 1_000_000])
+    with pytest.raises(QuicpipeLabError, match="Bad file descriptor"):
+        two_homes.spawn("alice", ["true"], stdout=1_000_000)
     with pytest.raises(LocalProtocolError, match="no node 'nowhere'"):
         two_homes.spawn("nowhere", ["true"])
     assert open_files() == before
@@ -194,6 +199,41 @@ def test_misuse() -> None:
     slow = Topology("slow", (Host("a"),), (Link(("core", "a"), delay_s=0.1),))
     with pytest.raises(UnsupportedBehaviorError, match=r"link\[0\].delay_s of 0.1"):
         Lab(slow).up()
+
+
+def test_more_nodes_than_open_files() -> None:
+    """One line that says what to do, and nothing is left of the half that was built."""
+    script = (
+        "from quicpipe_lab.backends.netns.lab import Lab\n"
+        "from quicpipe_lab.model.topology import Host, Link, Topology\n"
+        "hosts = tuple(Host(f'h{number}') for number in range(30))\n"
+        "links = tuple(Link(('core', host.name)) for host in hosts)\n"
+        "Lab(Topology('star', hosts, links)).up()\n"
+    )
+    argv = ["sh", "-c", 'ulimit -n 80; exec "$0" -c "$1"', sys.executable, script]
+    result = subprocess.run(argv, capture_output=True, text=True)
+    assert result.stderr.splitlines()[-1] == (
+        "quicpipe_lab.errors.BackendUnavailableError: no more open files are allowed, and a lab"
+        " needs one for each node; raise the limit: ulimit -Hn 65536"
+    )
+
+
+def test_caller_without_standard_files() -> None:
+    """The control socket takes the number of one, and no program gets hold of it."""
+    script = (
+        "import os, sys\n"
+        "from quicpipe_lab.backends.netns.lab import Lab\n"
+        "from quicpipe_lab.resources import find_topology\n"
+        "report = os.dup(1)\n"
+        "os.closerange(0, 3)\n"
+        "with Lab(find_topology('two-homes')) as lab:\n"
+        "    look = 'import os; os.write(9, repr([os.readlink(f\"/proc/self/fd/{n}\")'\\\n"
+        "        ' for n in range(3)]).encode())'\n"
+        "    argv = [sys.executable, '-c', look]\n"
+        "    lab.spawn('alice', argv, extra_fds={9: report}).wait()\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.stdout == repr(["/dev/null"] * 3)
 
 
 def test_dead_supervisor_is_noticed(two_homes: Lab) -> None:
