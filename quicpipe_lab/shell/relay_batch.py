@@ -40,10 +40,6 @@ from quicpipe_lab.shell.relay_socket import Datagram, PlainTransport, from_socke
 
 _BATCHES_AT_ONCE = 8
 """So many full batches in a row before timers and signals get their turn."""
-_FEW = 3
-"""So many at once, or fewer, are received and sent one by one, ..."""
-_WAITING_GAP_S = 0.000015
-"""... until one comes so soon after another that it was waiting already."""
 _MAX_ROUTES = 65_536
 _NAME_LENGTHS = {socket.AF_INET: 16, socket.AF_INET6: 28}
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -64,7 +60,12 @@ class _Route:
 
 
 class BatchTransport:
-    """A RelayTransport. ``offload``: let the kernel join and split runs of datagrams."""
+    """A RelayTransport. ``offload``: let the kernel join and split runs of datagrams.
+
+    A batch of ``few`` datagrams or less means that traffic is thin: they are then received and
+    sent one by one, which costs less, until one comes within ``waiting_gap_s`` of another, and so
+    was waiting already.
+    """
 
     def __init__(
         self,
@@ -72,6 +73,8 @@ class BatchTransport:
         *,
         offload: bool = True,
         connection_id_length: int = CONNECTION_ID_LENGTH,
+        few: int = 3,
+        waiting_gap_s: float = 0.000015,
     ) -> None:
         self._family = opened.family
         offload = offload and has_gso(opened)
@@ -80,6 +83,8 @@ class BatchTransport:
         self._outgoing = SendBatch(opened, offload=offload)
         self._plain = PlainTransport(opened)
         self._id_length = connection_id_length
+        self._few = few
+        self._waiting_gap_s = waiting_gap_s
         # Over all slots at once: of each, the pair of socket address and destination ID.
         length = _NAME_LENGTHS[self._family]
         gap = NAME_BYTES - length
@@ -111,7 +116,7 @@ class BatchTransport:
             if count:
                 touched |= self._handle(relay, count, now())
             if count < SLOTS:
-                self._is_thin = count <= _FEW
+                self._is_thin = count <= self._few
                 break
         return touched
 
@@ -124,7 +129,7 @@ class BatchTransport:
         except OSError:
             return False  # nothing there, or an ICMP error of an earlier datagram
         now_s = now()
-        self._is_thin = now_s - self._last_s > _WAITING_GAP_S
+        self._is_thin = now_s - self._last_s > self._waiting_gap_s
         self._last_s = now_s
         self._forget_stale(relay)
         data = self._one[0]
@@ -139,7 +144,7 @@ class BatchTransport:
         runs = _Runs(self._outgoing.offload)
         touched = self._handle_slowly(relay, runs, name, NAME_BYTES, size, segment, now_s)
         self._send(runs, now_s)
-        if len(runs.charges) == 1 and not touched:
+        if runs.charges and segment == size and data[0] < 0x80:
             (self._thin_routes[key],) = runs.charges
         return touched
 

@@ -116,6 +116,11 @@ class Scene:
             relay.handle_timer(self.now())
         self.transport.send(relay.datagrams_to_send(self.now()))
 
+    def drain(self) -> None:
+        """The relay takes all that has arrived."""
+        while select.select([self.socket], [], [], 0)[0]:
+            self.turn()
+
     def until(self, holds: Callable[[], bool]) -> None:
         """Let everybody work until a condition holds."""
         end_s = time.monotonic() + DEADLINE_S
