@@ -24,8 +24,8 @@ class RelayLimits:
     requests_per_s: float = 8.0
     requests_burst: float = 128.0
     linger_s: float = 60.0
-    packets_per_s: float = 1_000_000.0
-    bytes_per_s: float = 1_250_000_000.0
+    packets_per_s: float = 200_000.0
+    bytes_per_s: float = 125_000_000.0
     burst_s: float = 0.1
     mailbox_messages: int = 1024
     mailbox_waiters: int = 1024

@@ -31,6 +31,18 @@ _TOPOLOGY = Topology(
     tuple(Link((name, CORE)) for name in ("relay", "sender", "receiver")),
 )
 
+_UNLIMITED_RELAY = """
+import sys
+from pathlib import Path
+from quicpipe_lab.protocol.relay_limits import RelayLimits
+from quicpipe_lab.shell.relay_program import RelayOptions, run_relay
+limits = RelayLimits(packets_per_s=1e9, bytes_per_s=1e12)
+directory, host, port = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+run_relay(RelayOptions(certificate_directory=directory, host=host, port=port, limits=limits))
+"""
+"""The relay's program, without the limit on what one sender may send, which is below what it can
+forward."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Load:
@@ -90,7 +102,8 @@ def _rows(load: _Load, results: dict[str, list[_Measured]]) -> list[Row]:
     def per_s(way: str) -> float:
         return median([one.per_s for one in results[way]])
 
-    rows = [Row(f"{load.name}: without a relay", per_s("direct"), "datagrams/s")]
+    note = "the two ends alone, on one processor"
+    rows = [Row(f"{load.name}: without a relay", per_s("direct"), "datagrams/s", note=note)]
     what = f"{load.name}: coturn"
     if "turn" in results:
         rows.append(Row(f"{what}, CPU a datagram", cost_us("turn"), "us"))
@@ -219,8 +232,8 @@ def _server(lab: Lab, argv: list[str], log: Path, ready: str) -> Iterator[Proces
 
 @contextlib.contextmanager
 def _relay(lab: Lab, directory: Path) -> Iterator[_Path]:
-    argv = [str(SCRIPTS / "quicpipe-lab"), "relay", "--bind", f"{_address('relay')}:{_RELAY_PORT}"]
-    argv += ["--certificate-dir", str(directory)]
+    argv = [str(SCRIPTS / "python"), "-c", _UNLIMITED_RELAY, str(directory)]
+    argv += [_address("relay"), str(_RELAY_PORT)]
     with (
         _server(lab, argv, directory / "relay.log", "fingerprint") as process,
         _pair(lab, "relay", f"{_address('relay')}:{_RELAY_PORT}", process) as path,
