@@ -27,17 +27,8 @@ def clean_up(topology: Topology, prefix: str) -> str:
     """What removes the namespaces of a script that failed half way, and where ``ip`` kept them."""
     blueprint: Blueprint = plan(topology)
     lines = [f"ip netns del {prefix}{space.node} 2>/dev/null" for space in blueprint.spaces]
-    # Made and mounted by the first ``ip netns add``. Where others have namespaces in it, it is busy.
+    # Made and mounted by the first ``ip netns add``; busy where others have namespaces in it.
     lines += ["umount /run/netns 2>/dev/null && rmdir /run/netns", "true"]
-    return "\n".join(lines) + "\n"
-
-
-def clean_up(topology: Topology, prefix: str) -> str:
-    """What removes the namespaces of a script that failed half way, and where ``ip`` kept them."""
-    blueprint: Blueprint = plan(topology)
-    lines = [f"ip netns del {prefix}{space.node} 2>/dev/null" for space in blueprint.spaces]
-    # Made and mounted by the first ``ip netns add``; it stays where others have namespaces in it.
-    lines += ["umount /run/netns && rmdir /run/netns || mount --bind /run/netns /run/netns", "true"]
     return "\n".join(lines) + "\n"
 
 
