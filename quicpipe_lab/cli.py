@@ -125,6 +125,7 @@ def _relay(arguments: argparse.Namespace) -> int:
         port=int(port),
         token=arguments.token,
         strict=arguments.strict,
+        offload=arguments.offload,
         node=arguments.node or "relay",
         events=arguments.events,
         qlog=arguments.qlog,
@@ -207,6 +208,12 @@ def _add_relay(commands: Any) -> None:
         metavar="IFACE",
         default=os.environ.get("QUICPIPE_XDP_IFACE") or None,
         help="relay in the kernel on this interface (default: $QUICPIPE_XDP_IFACE)",
+    )
+    parser.add_argument(
+        "--no-offload",
+        dest="offload",
+        action="store_false",
+        help="send and take every datagram by itself: costs more, and captures show each",
     )
     _add_certificate(parser)
     _add_logs(parser)

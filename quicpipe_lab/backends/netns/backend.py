@@ -104,7 +104,9 @@ class _Run:
     def _start_actors(self, lab: Lab) -> None:
         relay_host = self.scenario.topology.uplinks[self.scenario.relay].lower_address
         address = f"{relay_host}:{RELAY_PORT}"
-        relay = self._start(lab, self.scenario.relay, ["relay", "--bind", address, "--ephemeral"])
+        # A capture shows what the wire would carry: each datagram by itself.
+        command = ["relay", "--bind", address, "--ephemeral", "--no-offload"]
+        relay = self._start(lab, self.scenario.relay, command)
         to_relay = ["--relay", address, "--relay-fingerprint", self._fingerprint(relay)]
 
         accepter_reads, into_accepter = os.pipe()
