@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -116,11 +116,23 @@ def _listing(folder: Path) -> list[Path]:
 
 
 @pytest.fixture
-def caller() -> Iterator[Caller]:
-    started = Caller([sys.executable, "-c", _CALLER], {})
-    yield started
-    started.process.kill()
-    started.process.wait()
+def callers() -> Iterator[Callable[..., Caller]]:
+    """Starts them, and sees to it that a test that fails leaves none."""
+    started: list[Caller] = []
+
+    def start(argv: list[str], program: str = _CALLER, **env: str) -> Caller:
+        started.append(Caller([*argv, "-c", program], env))
+        return started[-1]
+
+    yield start
+    for caller in started:
+        caller.process.kill()
+        caller.process.wait()
+
+
+@pytest.fixture
+def caller(callers: Callable[..., Caller]) -> Caller:
+    return callers([sys.executable])
 
 
 @pytest.fixture
@@ -172,10 +184,10 @@ def test_killed_when_all_is_up(caller: Caller, victim: str, signum: signal.Signa
     caller.assert_nothing_is_left(namespaces)
 
 
-def test_caller_leaves_a_child_that_holds_the_lifeline() -> None:
+def test_caller_leaves_a_child_that_holds_the_lifeline(callers: Callable[..., Caller]) -> None:
     """Where the caller had forked, the control socket outlives it; the lab does not."""
     fork = "if os.fork() == 0:\n        os.close(1)\n        signal.pause()\n    print("
-    caller = Caller([sys.executable, "-c", _CALLER.replace("print(", fork)], {})
+    caller = callers([sys.executable], _CALLER.replace("print(", fork))
     namespaces = caller.namespaces()
     caller.process.kill()
     end_s = time.monotonic() + DEADLINE_S
@@ -216,8 +228,10 @@ def nobody() -> list[str]:
 
 @pytest.mark.usefixtures("interfaces")
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
-def test_without_root(nobody: list[str], signum: signal.Signals) -> None:
-    caller = Caller([*nobody, "-c", _CALLER], _environment())
+def test_without_root(
+    callers: Callable[..., Caller], nobody: list[str], signum: signal.Signals
+) -> None:
+    caller = callers(nobody, **_environment())
     namespaces = caller.namespaces()
     caller.all_processes()
     caller.process.send_signal(signum)
