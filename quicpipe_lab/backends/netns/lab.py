@@ -18,6 +18,7 @@ from typing import Any
 from quicpipe_lab.backends.netns.channel import MAX_FDS, Channel, Message
 from quicpipe_lab.backends.netns.cuts import cut_point, cuts_table
 from quicpipe_lab.backends.netns.failures import raise_described
+from quicpipe_lab.backends.netns.forked import ForkedSupervisor
 from quicpipe_lab.backends.netns.plan import plan
 from quicpipe_lab.backends.netns.process import Process
 from quicpipe_lab.errors import BackendUnavailableError, LocalProtocolError, QuicpipeLabError
@@ -31,18 +32,35 @@ _START = (
     " from quicpipe_lab.backends.netns.supervisor import main; main()"
 )
 
+
+def _spawn_supervisor(control: int) -> subprocess.Popen[bytes]:
+    path = [entry or str(Path.cwd()) for entry in sys.path]
+    return subprocess.Popen(
+        [sys.executable, "-S", "-c", _START, str(control), *path],
+        stdin=subprocess.PIPE,
+        pass_fds=[control],
+        # Ctrl-C at the terminal is for the caller, which takes the lab down in its order.
+        start_new_session=True,
+    )
+
+
 _KEPT = 16
 _encoded: dict[str, Any] = {}
 """What supervisors have encoded, by the blueprint's JSON: the next lab of a kind starts faster."""
 
 
 class Lab:
-    """A topology that runs: a context manager. Not for use by several threads at once."""
+    """A topology that runs: a context manager. Not for use by several threads at once.
 
-    def __init__(self, topology: Topology) -> None:
+    ``fork``: the supervisor is forked from this process and not started anew, which is faster for
+    many labs one after another; only where this process has a single thread and no event loop.
+    """
+
+    def __init__(self, topology: Topology, *, fork: bool = False) -> None:
         self.topology = topology
+        self._fork = fork
         self._channel: Channel | None = None
-        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._supervisor: subprocess.Popen[bytes] | ForkedSupervisor | None = None
         self._pid: int | None = None
         self._namespaces: dict[str, int] = {}
         self._cuts: dict[str, dict[frozenset[str], list[str]]] = {}
@@ -85,15 +103,9 @@ class Lab:
 
     def _start(self) -> None:
         self._channel, there = Channel.pair()
-        path = [entry or str(Path.cwd()) for entry in sys.path]
         with there:
-            self._supervisor = subprocess.Popen(
-                [sys.executable, "-S", "-c", _START, str(there.fileno()), *path],
-                stdin=subprocess.PIPE,
-                pass_fds=[there.fileno()],
-                # Ctrl-C at the terminal is for the caller, which takes the lab down in its order.
-                start_new_session=True,
-            )
+            start = ForkedSupervisor if self._fork else _spawn_supervisor
+            self._supervisor = start(there.fileno())
         assert self._supervisor.stdin is not None
         # Planned while the supervisor starts. Where it has ended already, its answer says why.
         with contextlib.suppress(BrokenPipeError), self._supervisor.stdin as stdin:
