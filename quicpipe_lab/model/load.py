@@ -7,12 +7,16 @@ path in the document, checks types and refuses fields that nobody asked for.
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model import link_presets
+from quicpipe_lab.model.link import BurstLoss, LinkBehavior, LinkPreset
 from quicpipe_lab.model.nat import (
     PRESETS,
     FilteringBehavior,
@@ -98,6 +102,7 @@ def _step(table: "_Table") -> Step:
                 echoed_bytes=table.take("echoed_bytes", int, None),
                 transfer=table.take("transfer", bool, False),
                 event=table.take("event", str, None),
+                settled=table.take("settled", bool, False),
                 within_s=table.number("within_s", 15.0),
             )
         case "cut":
@@ -128,24 +133,62 @@ def _topology(table: "_Table", name: str) -> Topology:
 
 
 def _link(table: "_Table") -> Link:
-    link = Link(
-        between=table.pair("between"),
-        delay_s=table.number("delay_s", 0.0),
-        loss=table.number("loss", 0.0),
-        lower_address=table.take("lower_address", str, None),
-    )
+    """A link's own fields hold for both directions, those of ``up`` and ``down`` for one."""
+    between = table.pair("between")
+    lower_address = table.take("lower_address", str, None)
+    preset = table.preset(link_presets.PRESETS)
+    both = _link_fields(table)
+    down = _direction(table, "down", preset, both)
+    up = _direction(table, "up", preset, both)
     table.done()
-    return link
+    return Link(between, down, up, lower_address)
+
+
+def _direction(
+    table: "_Table", name: str, preset: LinkPreset | None, both: dict[str, Any]
+) -> LinkBehavior | None:
+    """``name`` is ``down`` or ``up``; ``both`` are the fields for both."""
+    side = table.table(name) if name in table else None
+    if side is None and preset is None and not both:
+        return None
+    own = _link_fields(side) if side else {}
+    base: LinkBehavior = getattr(preset, name) if preset else LinkBehavior()
+    try:
+        behavior = replace(base, **(both | own))
+    except ScenarioError as error:
+        culprit = side if side and error.path in own else table
+        raise culprit.wrong(error.path, error.problem) from None
+    if side:
+        side.done()
+    return behavior
+
+
+def _link_fields(table: "_Table") -> dict[str, Any]:
+    """Those that are given, of LinkBehavior's."""
+    fields: dict[str, Any] = {}
+    for name in ("delay_s", "jitter_s", "loss", "reorder", "duplicate", "corrupt", "rate_bps"):
+        if name in table:
+            fields[name] = table.number(name, 0.0)
+    for name in ("queue_bytes", "mtu_bytes"):
+        if name in table:
+            fields[name] = table.take(name, int)
+    if "burst_loss" in table:
+        entry = table.table("burst_loss")
+        chances = {
+            name: entry.number(name)
+            for name in ("enter", "leave", "loss_within", "loss_outside")
+            if name in entry or name in ("enter", "leave")
+        }
+        entry.done()
+        try:
+            fields["burst_loss"] = BurstLoss(**chances)
+        except ScenarioError as error:
+            raise table.wrong(error.path, error.problem) from None
+    return fields
 
 
 def _behavior(table: "_Table") -> NatBehavior:
-    preset = table.take("preset", str, None)
-    if preset is None:
-        base = NatBehavior()
-    elif preset in PRESETS:
-        base = PRESETS[preset]
-    else:
-        raise table.wrong("preset", f"{preset!r} is none of {', '.join(PRESETS)}")
+    base = table.preset(PRESETS) or NatBehavior()
     return NatBehavior(
         mapping=table.choice("mapping", MappingBehavior, base.mapping),
         filtering=table.choice("filtering", FilteringBehavior, base.filtering),
@@ -155,6 +198,7 @@ def _behavior(table: "_Table") -> NatBehavior:
 
 
 _REQUIRED: Any = object()
+Preset = TypeVar("Preset")
 
 
 class _Table:
@@ -163,6 +207,9 @@ class _Table:
     def __init__(self, values: dict[str, Any], path: str) -> None:
         self._values = dict(values)
         self._path = path
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
 
     def wrong(self, key: str, problem: str) -> ScenarioError:
         return ScenarioError(self._join(key), problem)
@@ -181,7 +228,7 @@ class _Table:
             raise self.wrong(key, f"must be {wanted}, not {value!r}")
         return value
 
-    def number(self, key: str, default: float) -> float:
+    def number(self, key: str, default: Any = _REQUIRED) -> float:
         value: int | float = self.take(key, (int, float), default)
         if not 0 <= value <= sys.float_info.max:  # TOML's integers may exceed it
             raise self.wrong(key, f"must be a finite number of 0 or more, not {value}")
@@ -194,6 +241,15 @@ class _Table:
         except ValueError:
             names = ", ".join(kind)
             raise self.wrong(key, f"{value!r} is none of {names}") from None
+
+    def preset(self, presets: Mapping[str, Preset]) -> Preset | None:
+        """What the field ``preset`` names, if it is there."""
+        name: str | None = self.take("preset", str, None)
+        if name is None or name in presets:
+            return presets[name] if name else None
+        near = get_close_matches(name, presets, 1)
+        hint = f": did you mean {near[0]!r}?" if near else ""
+        raise self.wrong("preset", f"{name!r} is none of {', '.join(presets)}{hint}")
 
     def pair(self, key: str) -> tuple[str, str]:
         value = self.take(key, list)

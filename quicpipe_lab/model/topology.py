@@ -13,6 +13,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
 from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import NatBehavior
 
 CORE = "core"
@@ -53,16 +54,33 @@ Node = Host | Nat
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A routed point-to-point link between two nodes, the same in both directions.
+    """A routed point-to-point link between two nodes.
+
+    ``towards_lower`` is what it does to packets on their way from the end that is nearer to the
+    core, ``towards_upper`` to those in the other direction. A link with neither is a plain cable:
+    no delay, no loss, no limit. One that is to get a behaviour only later has an empty one,
+    ``LinkBehavior()``, from the start.
 
     ``lower_address`` is the address, in CIDR form, of the end that is farther from the core;
     the other end gets the other address of the same /30 or /31.
     """
 
     between: tuple[str, str]
-    delay_s: float = 0.0
-    loss: float = 0.0
+    towards_lower: LinkBehavior | None = None
+    towards_upper: LinkBehavior | None = None
     lower_address: str | None = None
+
+    @classmethod
+    def both_ways(
+        cls, between: tuple[str, str], behavior: LinkBehavior, lower_address: str | None = None
+    ) -> "Link":
+        """The same behaviour in both directions."""
+        return cls(between, behavior, behavior, lower_address)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has no behaviour at all."""
+        return self.towards_lower is None and self.towards_upper is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +160,6 @@ class Topology:
                     )
             if link.between[0] == link.between[1]:
                 raise ScenarioError(f"link[{index}].between", "a link joins two different nodes")
-            if not 0 <= link.delay_s < float("inf"):
-                raise ScenarioError(f"link[{index}].delay_s", "a delay is finite and 0 or more")
-            if not 0 <= link.loss <= 1:
-                raise ScenarioError(f"link[{index}].loss", "loss is a fraction from 0 to 1")
 
     def _orient(self) -> list[tuple[str, str, int]]:
         """(lower, upper, index of link) breadth first from the core."""

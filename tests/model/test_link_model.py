@@ -130,7 +130,8 @@ def test_rate_and_queue_are_those_of_a_queue_simulated_exactly(
     now = Fraction(0)
     for size_bytes, gap_us in sent:
         now += Fraction(gap_us, 1_000_000)
-        waiting = sum((end - max(begin, now)) * rate_bps / 8 for begin, end in queue if end > now)
+        unsent = [end - max(begin, now) for begin, end in queue if end > now]
+        waiting = sum(unsent, Fraction(0)) * rate_bps / 8
         assume(abs(waiting + size_bytes - queue_bytes) > 1)  # rounding may decide these
         (fate,) = model.admit(size_bytes, float(now))
         if waiting + size_bytes > queue_bytes:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import NatBehavior
 from quicpipe_lab.model.topology import (
     CARRIER_POOL,
@@ -33,7 +34,8 @@ def trees(draw: st.DrawFn) -> Topology:
         node: Node = kind(f"n{number}")
         upper = draw(st.sampled_from(routers))
         ends = (upper, node.name) if draw(st.booleans()) else (node.name, upper)
-        links.append(Link(ends, delay_s=draw(st.floats(0, 10)), loss=draw(st.floats(0, 1))))
+        delay_s, loss = draw(st.floats(0, 10)), draw(st.floats(0, 1))
+        links.append(Link(ends, towards_upper=LinkBehavior(delay_s=delay_s, loss=loss)))
         nodes.append(node)
         if isinstance(node, Nat):
             routers.append(node.name)
@@ -145,21 +147,12 @@ def test_a_pool_that_is_used_up_is_said_so() -> None:
         Topology("crowd", (Nat("nat"), *hosts), tuple(links))
 
 
-def _two(delay_s: float = 0.0, loss: float = 0.0) -> Topology:
-    links = (Link((CORE, "a")), Link((CORE, "b"), delay_s=delay_s, loss=loss))
-    return Topology("t", (Host("a"), Host("b")), links)
-
-
-@pytest.mark.parametrize("delay_s", [-0.001, float("inf"), float("nan")])
-def test_an_impossible_delay(delay_s: float) -> None:
-    with pytest.raises(ScenarioError, match=r"^link\[1\]\.delay_s: "):
-        _two(delay_s=delay_s)
-
-
-@pytest.mark.parametrize("loss", [-0.1, 1.1, float("nan")])
-def test_an_impossible_loss(loss: float) -> None:
-    with pytest.raises(ScenarioError, match=r"^link\[1\]\.loss: "):
-        _two(loss=loss)
+def test_links_are_plain_or_behave() -> None:
+    slow = LinkBehavior(delay_s=0.1)
+    assert Link((CORE, "a")).is_plain
+    assert not Link((CORE, "a"), LinkBehavior()).is_plain
+    assert not Link((CORE, "a"), towards_upper=slow).is_plain
+    assert Link.both_ways((CORE, "a"), slow) == Link((CORE, "a"), slow, slow)
 
 
 @pytest.mark.parametrize("lifetime_s", [0.0, -1.0, float("inf"), float("nan")])

@@ -13,6 +13,7 @@ import pytest
 from quicpipe_lab.backends.netns.lab import Lab, Process
 from quicpipe_lab.backends.netns.registry import running_labs
 from quicpipe_lab.errors import LocalProtocolError, QuicpipeLabError, UnsupportedBehaviorError
+from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.topology import Host, Link, Topology
 from quicpipe_lab.resources import find_topology
 from tests.backends.netns.remote import DEADLINE_S, Sockets, open_files, port_of, sockets_of
@@ -196,8 +197,8 @@ def test_misuse() -> None:
         lab.spawn("alice", ["true"])
     with lab, pytest.raises(LocalProtocolError, match="up already"):
         lab.up()
-    slow = Topology("slow", (Host("a"),), (Link(("core", "a"), delay_s=0.1),))
-    with pytest.raises(UnsupportedBehaviorError, match=r"link\[0\].delay_s of 0.1"):
+    slow = Topology("slow", (Host("a"),), (Link(("core", "a"), LinkBehavior(delay_s=0.1)),))
+    with pytest.raises(UnsupportedBehaviorError, match=r"link\[0\]"):
         Lab(slow).up()
 
 

@@ -8,6 +8,7 @@ from quicpipe_lab.backends.netns.blueprint import blueprint_from_json
 from quicpipe_lab.backends.netns.cuts import cut_point
 from quicpipe_lab.backends.netns.plan import interface_name, plan
 from quicpipe_lab.errors import LocalProtocolError, UnsupportedBehaviorError
+from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.topology import Host, Link, Relay, Topology
 from quicpipe_lab.resources import find_topology, topology_names
 
@@ -46,11 +47,10 @@ def test_interface_names() -> None:
     assert interface_name(topology, sixteen, "core") == "core"
 
 
-@pytest.mark.parametrize(("field", "value"), [("delay_s", 0.1), ("loss", 0.5)])
-def test_impairment_is_refused(field: str, value: float) -> None:
-    link = Link(("core", "relay"), **{field: value})  # type: ignore[arg-type]
+def test_impairment_is_refused() -> None:
+    link = Link.both_ways(("core", "relay"), LinkBehavior(delay_s=0.1))
     topology = Topology("slow", (Relay("relay"),), (link,))
-    with pytest.raises(UnsupportedBehaviorError, match=rf"link\[0\].{field} of {value}"):
+    with pytest.raises(UnsupportedBehaviorError, match=r"link\[0\]"):
         plan(topology)
 
 
