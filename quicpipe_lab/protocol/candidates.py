@@ -11,14 +11,21 @@ from ipaddress import IPv4Address, IPv6Address
 
 from quicpipe_lab.model.address import TransportAddress
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 MAX_CANDIDATES = 8
 """Addresses punched at in one round."""
 MAX_SIGNALLED = 6
 """Of these, how many the peer may name; the rest is for what it turns out to send from."""
 
+_UNUSABLE = tuple(ipaddress.ip_network(text) for text in ("0.0.0.0/8", "240.0.0.0/4"))
+"""The present network, and the reserved block with the broadcast address (RFC 6890, 2.2.2)."""
 _PRIVATE = tuple(
     ipaddress.ip_network(text)
-    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+    for text in (
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"),
+        *("fc00::/7", "fec0::/10"),
+    )
 )
 # Not Python's is_private: that also holds for 198.18.0.0/15, the internet of our labs.
 
@@ -37,20 +44,24 @@ def scope(host: str) -> Scope | None:
         address: IPv4Address | IPv6Address = ipaddress.ip_address(host)
     except ValueError:
         return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+    if isinstance(address, IPv6Address) and (address.ipv4_mapped or address.scope_id):
         return None
     if address.is_loopback:
         return Scope.LOOPBACK
-    if (
-        address.is_multicast
-        or address.is_unspecified
-        or address.is_link_local
-        or address == IPv4Address("255.255.255.255")
-    ):
+    if address.is_multicast or address.is_unspecified or address.is_link_local:
         return None
-    if any(address in network for network in _PRIVATE if network.version == address.version):
-        return Scope.PRIVATE
-    return Scope.GLOBAL
+    if _is_in(address, _UNUSABLE):
+        return None
+    return Scope.PRIVATE if _is_in(address, _PRIVATE) else Scope.GLOBAL
+
+
+def _is_in(address: IPv4Address | IPv6Address, networks: Iterable[Network]) -> bool:
+    return any(address in one for one in networks if one.version == address.version)
+
+
+def _canonical(address: TransportAddress) -> TransportAddress:
+    """As a socket writes it: IPv6 has many spellings, and addresses are compared as text."""
+    return TransportAddress(str(ipaddress.ip_address(address.host)), address.port)
 
 
 def own_candidates(
@@ -74,7 +85,9 @@ def acceptable(
 
     An address must reach as far as the relay's does (nobody on the internet makes us send into
     our own network), except that peers which the relay sees at one address share a network and
-    may use their private addresses.
+    may use their private addresses. For where the relay sees the peer we have the peer's word
+    alone: it is somebody whom the user chose to trust, and all that it gains by a lie are a few
+    datagrams of 26 bytes, as with the connectivity checks of ICE (RFC 8445, 19.5.1).
     """
     neighbours = (
         our_observed is not None
@@ -89,9 +102,9 @@ def acceptable(
         return (
             reach is not None
             and 0 < candidate.port < 65536
-            and candidate != relay
             and ipaddress.ip_address(candidate.host).version == version
             and (reach == wanted or (neighbours and reach == Scope.PRIVATE))
         )
 
-    return tuple(dict.fromkeys(filter(fits, theirs)))[:MAX_SIGNALLED]
+    fitting = (_canonical(one) for one in theirs if fits(one))
+    return tuple(dict.fromkeys(one for one in fitting if one != relay))[:MAX_SIGNALLED]

@@ -5,7 +5,6 @@ and follows the connection from path to path.
 """
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass
 
@@ -62,12 +61,12 @@ def _decode(line: bytes) -> PunchMessage | None:
         if "punch" not in data:
             return None
         message = PunchMessage(
-            round=int(data["punch"]),
+            round=int(data["punch"]),  # OverflowError: JSON's Infinity
             key=base64.b64decode(data["key"], validate=True),
             candidates=tuple(_address(one) for one in data["candidates"][:MAX_SIGNALLED]),
             observed=None if data["observed"] is None else _address(data["observed"]),
         )
-    except (ValueError, TypeError, KeyError, RecursionError, binascii.Error) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise RemoteProtocolError(f"not a control message: {error}") from None
     if len(message.key) != PUNCH_KEY_LENGTH:
         raise RemoteProtocolError("a punch key of a wrong length")

@@ -48,6 +48,10 @@ def accept(
         ("fe80::1", None),
         ("::ffff:10.0.0.1", None),
         ("ff02::1", None),
+        ("fec0::1", Scope.PRIVATE),
+        ("0.1.2.3", None),
+        ("240.0.0.1", None),
+        ("2001:db8::1%eth0", None),
         ("example.org", None),
         ("", None),
     ],
@@ -78,6 +82,15 @@ def test_a_global_address_is_accepted() -> None:
 )
 def test_request_forgery_is_refused(forbidden: tuple[str, int]) -> None:
     assert accept(forbidden) == []
+
+
+def test_addresses_are_compared_in_one_spelling() -> None:
+    """A socket knows one; else the answer would come from another address than was asked."""
+    relay = TransportAddress("2001:db8::1", 443)
+    assert accept(("2001:DB8:0::2", 7), ("2001:db8::2", 7), relay=relay) == [
+        TransportAddress("2001:db8::2", 7)
+    ]
+    assert accept(("2001:DB8:0:0::1", 443), relay=relay) == []
 
 
 def test_neighbours_may_use_private_addresses() -> None:

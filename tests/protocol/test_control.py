@@ -60,6 +60,13 @@ def test_a_wrong_field_is_refused(change: dict[str, object]) -> None:
         ControlReader().feed(json.dumps(GOOD | change).encode() + b"\n")
 
 
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e999", "[]", "null"])
+def test_a_round_that_is_no_number_is_refused(number: str) -> None:
+    line = json.dumps(GOOD | {"punch": "?"}).replace('"?"', number)
+    with pytest.raises(RemoteProtocolError):
+        ControlReader().feed(line.encode() + b"\n")
+
+
 def test_unknown_kinds_are_passed_over() -> None:
     lines = b'{"later": 1}\n' + json.dumps(GOOD).encode() + b"\n"
     assert len(ControlReader().feed(lines)) == 1
