@@ -10,11 +10,13 @@ from typing import Any, TextIO
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.congestion.base import create_congestion_control
-from aioquic.quic.connection import QuicConnection, QuicNetworkPath
+from aioquic.quic.connection import Limit, QuicConnection, QuicNetworkPath
 from aioquic.quic.logger import QuicLogger
-from aioquic.quic.packet import QuicErrorCode, QuicProtocolVersion
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicProtocolVersion
+from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery, QuicPacketSpace
+from aioquic.quic.stream import QuicStream
 from aioquic.tls import AlertDescription
 from cryptography.hazmat.primitives import hashes
 
@@ -29,6 +31,12 @@ MAX_DATAGRAM_BYTES = 1200
 """UDP payload of a datagram at most: what every QUIC path carries (RFC 9000, 14), as Quicpipe does
 no path MTU discovery."""
 
+WINDOW_BYTES = 512 * 1024
+"""How far the other side may send ahead of what was taken on one stream, and half of how far on
+all together (RFC 9000, 4.1): enough for HTTP/3 with the relay."""
+PEER_WINDOW_BYTES = 2 * 1024 * 1024
+"""The same between peers: what 20 MB/s need at 100 ms."""
+
 
 def standard_configuration(
     *,
@@ -36,6 +44,7 @@ def standard_configuration(
     alpn: list[str],
     idle_timeout_s: float = 60.0,
     connection_id_length: int = CONNECTION_ID_LENGTH,
+    window_bytes: int = WINDOW_BYTES,
     qlog: QuicLogger | None = None,
     keylog: TextIO | None = None,
 ) -> QuicConfiguration:
@@ -49,7 +58,9 @@ def standard_configuration(
         alpn_protocols=alpn,
         connection_id_length=connection_id_length,
         idle_timeout=idle_timeout_s,
+        max_data=2 * window_bytes,
         max_datagram_size=MAX_DATAGRAM_BYTES,
+        max_stream_data=window_bytes,
         supported_versions=[QuicProtocolVersion.VERSION_1],
         verify_mode=ssl.CERT_NONE if is_client else None,
         quic_logger=qlog,
@@ -88,6 +99,9 @@ class Connection(QuicConnection):
             logger=self._logger,
         )
         self._loss = self._recovery
+        self._stream_window = configuration.max_stream_data
+        self._local_max_data = self._window = _ConnectionWindow(self._local_max_data)
+        self._paused: dict[int, int] = {}
 
     # Connection IDs
 
@@ -95,6 +109,11 @@ class Connection(QuicConnection):
     def issued_ids(self) -> int:
         """How many connection IDs this side has minted so far."""
         return self._ids.issued
+
+    @property
+    def peer_issued_ids(self) -> int:
+        """How many connection IDs the peer has minted so far, as far as we have heard of them."""
+        return max(self._peer_cid_sequence_numbers, default=0) + 1
 
     @property
     def current_ids(self) -> list[bytes]:
@@ -202,6 +221,15 @@ class Connection(QuicConnection):
         """As QuicConnection's; also starts recovery afresh where the packet moved the path."""
         before = self._network_paths[0] if self._network_paths else None
         super().receive_datagram(data, tuple(addr), now)
+        self._note_move(before)
+
+    def handle_timer(self, now: float) -> None:
+        """As QuicConnection's; also where it gives up a path (RFC 9000, 9.3.2)."""
+        before = self._network_paths[0] if self._network_paths else None
+        super().handle_timer(now)
+        self._note_move(before)
+
+    def _note_move(self, before: QuicNetworkPath | None) -> None:
         if before is not None and self._network_paths[0] is not before:
             self._moved(before)
 
@@ -210,7 +238,64 @@ class Connection(QuicConnection):
         if before.addr[0] != self._network_paths[0].addr[0]:
             self._recovery.start_path(self._packet_number)
 
+    # Streams
+
+    def open_stream(self) -> int:
+        """The ID of a new bidirectional stream of ours; the peer sees it with its first byte."""
+        stream_id = self.get_next_available_stream_id()
+        self.send_stream_data(stream_id, b"")  # or the next call would answer the same ID
+        return stream_id
+
+    def pause(self, stream_id: int) -> None:
+        """Grant the peer no more of a stream until ``resume``: nobody takes what has come."""
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            self._paused.setdefault(stream_id, stream.receiver.highest_offset)
+
+    def resume(self, stream_id: int) -> None:
+        """What had come on a stream was taken."""
+        self._paused.pop(stream_id, None)
+
+    # aioquic doubles both windows with use, whether or not anybody takes the data: a slow reader
+    # would find all of a large transfer in its memory. Here they follow what was taken, a window
+    # ahead of it, and in steps of half a window, so that not every packet carries an update.
+
+    def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
+        paused = [(self._streams.get(stream_id), at) for stream_id, at in self._paused.items()]
+        held = sum(one.receiver.highest_offset - at for one, at in paused if one is not None)
+        self._window.follow(held)
+        super()._write_connection_limits(builder, space)
+
+    def _write_stream_limits(
+        self,
+        builder: QuicPacketBuilder,
+        space: QuicPacketSpace,  # noqa: ARG002
+        stream: QuicStream,
+    ) -> None:
+        if not stream.max_stream_data_local or stream.receiver.is_finished:
+            return  # a stream that only we write to, or that has come to its end
+        assert stream.stream_id is not None
+        limit = stream.receiver.highest_offset + self._stream_window
+        is_worth_it = limit - stream.max_stream_data_local >= self._stream_window // 2
+        if is_worth_it and stream.stream_id not in self._paused:
+            stream.max_stream_data_local = limit
+        if stream.max_stream_data_local_sent != stream.max_stream_data_local:
+            buffer = builder.start_frame(
+                QuicFrameType.MAX_STREAM_DATA,
+                capacity=1 + 8 + 8,
+                handler=self._on_max_stream_data_delivery,
+                handler_args=(stream,),
+            )
+            buffer.push_uint_var(stream.stream_id)
+            buffer.push_uint_var(stream.max_stream_data_local)
+            stream.max_stream_data_local_sent = stream.max_stream_data_local
+
     # Measures
+
+    @property
+    def has_received(self) -> bool:
+        """Whether any packet was authentic so far (RFC 9001, 5.2 for Initials)."""
+        return any(space.largest_received_packet >= 0 for space in self._loss.spaces)
 
     @property
     def rtt_s(self) -> float | None:
@@ -228,9 +313,36 @@ class Connection(QuicConnection):
         return self._loss.spaces[-1].largest_acked_packet if self._loss.spaces else -1
 
     def unacknowledged_bytes(self, stream_id: int) -> int:
-        """Bytes of a stream that were given to send and are not acknowledged yet."""
+        """Bytes of a stream that were given to send and are not acknowledged yet; its end counts
+        as one. None of a stream that was reset: nobody waits for them."""
         stream = self._streams.get(stream_id)
-        return 0 if stream is None else stream.sender._buffer_stop - stream.sender._buffer_start
+        if stream is None or stream.sender._reset_error_code is not None:
+            return 0
+        sender = stream.sender
+        end = sender._buffer_fin is not None and not sender._acked_fin
+        return sender._buffer_stop - sender._buffer_start + end
+
+
+class _ConnectionWindow(Limit):
+    """MAX_DATA, moved by ``follow`` alone: aioquic's own attempts to double it come to nothing."""
+
+    def __init__(self, initial: Limit) -> None:
+        self._value = self._window = initial.value
+        super().__init__(initial.frame_type, initial.name, initial.value)
+
+    @property
+    def value(self) -> int:
+        return self._value
+
+    @value.setter
+    def value(self, value: int) -> None:
+        pass
+
+    def follow(self, held: int) -> None:
+        """Stay a window ahead of what was taken: all that was received, less ``held`` bytes."""
+        value = self.used - held + self._window
+        if value - self._value >= self._window // 2:
+            self._value = value
 
 
 class _PathRecovery(QuicPacketRecovery):

@@ -9,7 +9,12 @@ from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, Stream
 from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.connection_id import ConnectionIdGenerator
-from quicpipe_lab.protocol.quic import MAX_DATAGRAM_BYTES, Connection, standard_configuration
+from quicpipe_lab.protocol.quic import (
+    MAX_DATAGRAM_BYTES,
+    WINDOW_BYTES,
+    Connection,
+    standard_configuration,
+)
 from quicpipe_lab.protocol.wire import check_initial
 from tests.protocol.pair import CERTIFICATE, FINGERPRINT, PRIVATE_KEY
 
@@ -66,6 +71,14 @@ class Wire:
                         break
                 else:
                     return
+
+    def settle_all(self) -> None:
+        """Until flow control or the end of the data stops it: many round trips."""
+        while True:
+            before = len(self.events)
+            self.settle()
+            if len(self.events) == before:
+                return
 
     def send(self, data: bytes) -> None:
         self.client.send_stream_data(0, data)
@@ -310,3 +323,79 @@ def test_acknowledged_bytes_are_forgotten(wire: Wire) -> None:
 
 def test_handshake_is_reported_once(wire: Wire) -> None:
     assert len([e for e in wire.events if isinstance(e, HandshakeCompleted)]) == 2
+
+
+def test_every_new_stream_has_an_id_of_its_own(wire: Wire) -> None:
+    assert [wire.client.open_stream() for _ in range(3)] == [0, 4, 8]
+    assert wire.server.open_stream() == 1
+
+
+def received(wire: Wire, stream_id: int) -> int:
+    data = [e for e in wire.events if isinstance(e, StreamDataReceived)]
+    return sum(len(e.data) for e in data if e.stream_id == stream_id)
+
+
+def test_a_stream_that_is_taken_flows_for_ever(wire: Wire) -> None:
+    wire.send(bytes(12 * WINDOW_BYTES))
+    wire.settle_all()
+    assert received(wire, 0) == 12 * WINDOW_BYTES
+
+
+def test_a_paused_stream_gets_a_window_and_no_more(wire: Wire) -> None:
+    wire.send(bytes(WINDOW_BYTES))
+    wire.settle_all()
+    wire.server.pause(0)
+    before = received(wire, 0)
+    wire.send(bytes(20 * WINDOW_BYTES))
+    wire.settle_all()
+    assert received(wire, 0) - before <= WINDOW_BYTES
+    wire.server.resume(0)
+    wire.settle_all()
+    assert received(wire, 0) == 21 * WINDOW_BYTES
+
+
+def test_a_paused_stream_holds_up_no_other(wire: Wire) -> None:
+    wire.send(b"x")
+    wire.settle_all()
+    wire.server.pause(0)
+    wire.send(bytes(5 * WINDOW_BYTES))
+    wire.settle_all()
+    wire.client.send_stream_data(4, bytes(10 * WINDOW_BYTES))
+    wire.settle_all()
+    assert received(wire, 0) <= 1 + WINDOW_BYTES
+    assert received(wire, 4) == 10 * WINDOW_BYTES
+
+
+def test_the_end_of_a_stream_is_acknowledged_too(wire: Wire) -> None:
+    wire.client.send_stream_data(0, b"last", end_stream=True)
+    assert wire.client.unacknowledged_bytes(0) == 5
+    wire.settle()
+    assert wire.client.unacknowledged_bytes(0) == 0
+
+
+def test_nobody_waits_for_what_was_given_up(wire: Wire) -> None:
+    wire.send(bytes(100_000))
+    wire.client.reset_stream(0, 7)
+    assert wire.client.unacknowledged_bytes(0) == 0
+
+
+def test_a_damaged_packet_is_not_received() -> None:
+    client = Connection(standard_configuration(is_client=True, alpn=["x"]), ids(8))
+    client.connect(SERVER, 0.0)
+    ((good, _),) = client.datagrams_to_send(0.0)
+    for data, expected in ((good[:99] + bytes([good[99] ^ 1]) + good[100:], False), (good, True)):
+        configuration = standard_configuration(is_client=False, alpn=["x"])
+        configuration.certificate, configuration.private_key = CERTIFICATE, PRIVATE_KEY
+        original = check_initial(good).destination
+        server = Connection(configuration, ids(9), original_destination_connection_id=original)
+        assert not server.has_received
+        server.receive_datagram(data, CLIENT, 0.0)
+        assert server.has_received is expected
+
+
+def test_the_peers_ids_are_counted(wire: Wire) -> None:
+    assert wire.client.peer_issued_ids == wire.server.issued_ids == 8
+    assert wire.client.probe(OTHER)
+    wire.settle()
+    wire.settle()
+    assert wire.client.peer_issued_ids == wire.server.issued_ids == 9
