@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from quicpipe_lab.errors import LocalProtocolError
+from quicpipe_lab.errors import LocalProtocolError, RemoteProtocolError
+from quicpipe_lab.protocol.connection_id import ConnectionIdGenerator
 from quicpipe_lab.protocol.endpoint import Endpoint, EndpointConfig
 from quicpipe_lab.protocol.quic import Connection
 from quicpipe_lab.protocol.wire import check_initial
@@ -33,30 +34,39 @@ class Accepter(Endpoint):
         where it is none; one endpoint accepts one."""
         if self._initial is not None:
             raise LocalProtocolError("an accepter accepts one Initial")
-        check_initial(initial)
+        server = self._server(initial, now)
         self._initial = initial
         if self.registered is not None:
-            self._answer(now)
+            self._peer = server
+            self._turn(now)
 
     def _on_registered(self, now: float) -> None:
-        if self._initial is not None and self._peer is None:
-            self._answer(now)
+        # Not before: what comes back would find no way to us. And made anew: the first, which
+        # showed that the Initial is a good one, has aged since.
+        if self._initial is not None:
+            self._peer = self._server(self._initial, now)
 
     def _check_peer(self, peer: Connection) -> bool:  # noqa: ARG002
         return True  # only whoever made the Initial that came out of band can finish this handshake
 
-    def _answer(self, now: float) -> None:
-        assert self._initial is not None
+    def _server(self, initial: bytes, now: float) -> Connection:
+        """The connection's server, with the Initial taken in."""
         configuration = self.config.peer_quic or self._configuration(
             is_client=False, alpn=[self.config.alpn]
         )
-        configuration.certificate = self._certificate
-        configuration.private_key = self._private_key
-        self._peer = Connection(
+        if self._certificate is not None:
+            configuration.certificate = self._certificate
+            configuration.private_key = self._private_key
+        self._ids = ConnectionIdGenerator(
+            self.key, relay_leg=False, length=self.config.connection_id_length
+        )
+        peer = Connection(
             configuration,
             self._ids,
-            original_destination_connection_id=check_initial(self._initial).destination,
+            original_destination_connection_id=check_initial(initial).destination,
         )
-        self._peer.receive_datagram(self._initial, self.config.relay, now)
-        self._peer.trust_address()
-        self._turn(now)
+        peer.receive_datagram(initial, self.config.relay, now)
+        if not peer.has_received:
+            raise RemoteProtocolError("the Initial was damaged on its way", "RFC 9001, 5.2")
+        peer.trust_address()
+        return peer

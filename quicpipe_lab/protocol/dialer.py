@@ -6,6 +6,7 @@ from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.endpoint import Endpoint, EndpointConfig
 from quicpipe_lab.protocol.events import InitialReady
 from quicpipe_lab.protocol.quic import Connection
+from quicpipe_lab.protocol.wire import parse_invariants
 
 
 @dataclass
@@ -36,7 +37,8 @@ class Dialer(Endpoint):
         configuration = self.config.peer_quic or self._configuration(
             is_client=True, alpn=[self.config.alpn]
         )
-        configuration.server_name = self._server_name
+        if self._server_name is not None:
+            configuration.server_name = self._server_name
         self._peer = Connection(configuration, self._ids)
         self._peer.connect(self.config.relay, now)
         # One datagram: our ClientHello fits, and an out-of-band channel carries one packet.
@@ -59,10 +61,17 @@ class Dialer(Endpoint):
 
     def _receive_from_peer(self, data: bytes, source: TransportAddress, now: float) -> None:
         if self._answered_at is None:
+            if source != self.config.relay or not self._is_for_us(data):
+                return  # a stranger's datagram starts no clock
             self._answered_at = now
             plausible_s = 2 * (self.relay.rtt_s or 0.05)
             self._behind_s = max(0.0, now - self._made_at - plausible_s)
         super()._receive_from_peer(data, source, now)
+
+    def _is_for_us(self, data: bytes) -> bool:
+        assert self._peer is not None
+        header = parse_invariants(data, self.config.connection_id_length)
+        return header is not None and header.destination in self._peer.current_ids
 
     def _peer_time(self, now: float) -> float:
         return now - self._behind_s

@@ -99,8 +99,9 @@ class DirectTiming:
 
     Heartbeats: every ``busy_heartbeat_s`` while data awaits acknowledgement, else every
     ``idle_heartbeat_s``. The path counts as dead when a heartbeat has been without an answer for
-    ``silence_heartbeats`` intervals and two of the longest round trips of late. Between Tailscale's (3 s / 6.5 s) and what
-    a transfer notices: NAT-TRAVERSAL.md 3 measured a gap of 0.5 s with 100 ms / 300 ms.
+    ``silence_heartbeats`` intervals and two of the longest round trips of late. Between
+    Tailscale's (3 s / 6.5 s) and what a transfer notices: NAT-TRAVERSAL.md 3 measured a gap of
+    0.5 s with 100 ms / 300 ms.
     """
 
     probes: int = 20
@@ -190,6 +191,13 @@ class DirectPath:
     def heard(self) -> None:
         """The peer acknowledged on the direct path what was sent there: it lives both ways."""
         self._unanswered_since = None
+
+    def stop(self) -> None:
+        """The connection is over: send nothing more, answer nobody, want nothing."""
+        self.state = State.RELAYED
+        self._key = self._retry_at = None
+        self._outbox.clear()
+        self._commands.clear()
 
     # The five calls
 

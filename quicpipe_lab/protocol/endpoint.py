@@ -12,6 +12,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import (
     ConnectionTerminated,
     HandshakeCompleted,
+    StopSendingReceived,
     StreamDataReceived,
     StreamReset,
 )
@@ -19,14 +20,12 @@ from aioquic.quic.logger import QuicLogger
 
 from quicpipe_lab.errors import LocalProtocolError, RemoteProtocolError
 from quicpipe_lab.model.address import TransportAddress
-from quicpipe_lab.protocol.candidates import acceptable, own_candidates
 from quicpipe_lab.protocol.connection_id import (
     CONNECTION_ID_LENGTH,
     KEY_LENGTH,
     ConnectionIdGenerator,
     is_relay_connection_id,
 )
-from quicpipe_lab.protocol.control import ControlReader, PunchMessage
 from quicpipe_lab.protocol.direct import Command, CommandKind, DirectPath, DirectTiming
 from quicpipe_lab.protocol.events import (
     CandidatesExchanged,
@@ -35,9 +34,17 @@ from quicpipe_lab.protocol.events import (
     EndpointEvent,
     PathChanged,
     RelayRegistered,
+    StreamBroken,
     StreamData,
+    StreamRefused,
 )
-from quicpipe_lab.protocol.quic import Connection, RandomBytes, standard_configuration
+from quicpipe_lab.protocol.quic import (
+    PEER_WINDOW_BYTES,
+    WINDOW_BYTES,
+    Connection,
+    RandomBytes,
+    standard_configuration,
+)
 from quicpipe_lab.protocol.relay_leg import (
     RelayLeg,
     RelayTrust,
@@ -46,7 +53,8 @@ from quicpipe_lab.protocol.relay_leg import (
     standard_request,
     standard_response,
 )
-from quicpipe_lab.protocol.wire import PUNCH_KEY_LENGTH, parse_invariants
+from quicpipe_lab.protocol.signalling import Signalling
+from quicpipe_lab.protocol.wire import parse_invariants
 
 ALPN = "quicpipe-lab/1"
 """Peers that agree on it have a control stream and may go direct. Under any other name (the
@@ -128,8 +136,12 @@ class Endpoint(ABC):
         self._peer: Connection | None = None
         self._requested = 0
         self._control_stream: int | None = None
-        self._control = ControlReader()
-        self._punch_key: bytes | None = None
+        self._signalling = Signalling(
+            is_dialer=self.is_dialer,
+            relay=config.relay,
+            host_addresses=config.host_addresses,
+            random=config.random,
+        )
         self._return_pending = False
         self._closed = False
         self._keepalive_at: float | None = None
@@ -144,15 +156,28 @@ class Endpoint(ABC):
 
     def open_stream(self) -> int:
         """The ID of a new bidirectional stream to the peer."""
-        return self._connected_peer.get_next_available_stream_id()
+        return self._connected_peer.open_stream()
 
     def send_stream_data(self, stream_id: int, data: bytes, end_stream: bool = False) -> None:
-        """Queue bytes for the peer, in order."""
-        self._connected_peer.send_stream_data(stream_id, data, end_stream)
+        """Queue bytes for the peer, in order. Raises LocalProtocolError on a stream that is not
+        ours to write to, or no more."""
+        try:
+            self._connected_peer.send_stream_data(stream_id, data, end_stream)
+        except (ValueError, RuntimeError) as error:
+            raise LocalProtocolError(f"stream {stream_id}: {error}") from None
 
     def unacknowledged_bytes(self, stream_id: int) -> int:
-        """Bytes queued on a stream and not acknowledged yet: what a sender paces itself by."""
+        """Bytes queued on a stream and not acknowledged yet: what a sender paces itself by. The
+        stream's end counts as one."""
         return 0 if self._peer is None else self._peer.unacknowledged_bytes(stream_id)
+
+    def pause_stream(self, stream_id: int) -> None:
+        """Let the peer send no more than a window on a stream, until ``resume_stream``."""
+        self._connected_peer.pause(stream_id)
+
+    def resume_stream(self, stream_id: int) -> None:
+        """What had come on a stream was taken; drive on, for the peer is to hear of it."""
+        self._connected_peer.resume(stream_id)
 
     def close(self, error_code: int = 0, reason: str = "") -> None:
         """End the peer connection and the relay's leg; drive on until nothing is to be sent."""
@@ -213,7 +238,9 @@ class Endpoint(ABC):
         if self._peer is not None and not self._peer_is_waiting:
             timer = self._peer.get_timer()
             if timer is not None and timer <= self._peer_time(now):
+                before, rtt_s = self._peer.address, self._peer.rtt_s
                 self._peer.handle_timer(self._peer_time(now))
+                self._note_path(before, rtt_s, now)
             if self._keepalive_at is not None and self._keepalive_at <= now:
                 self._peer.send_ping(0)
                 self._keepalive_at = now + self._keepalive_s
@@ -250,6 +277,7 @@ class Endpoint(ABC):
             alpn=alpn,
             idle_timeout_s=self.config.idle_timeout_s,
             connection_id_length=self.config.connection_id_length,
+            window_bytes=PEER_WINDOW_BYTES if alpn else WINDOW_BYTES,
             qlog=self.config.qlog,
             keylog=self.config.keylog,
         )
@@ -286,7 +314,7 @@ class Endpoint(ABC):
             self._register_more()
         self._take_direct_events()
         while (command := self.direct.next_command()) is not None:
-            self._obey(command)
+            self._obey(command, now)
         if self._return_pending:
             self._return_to_relay(now)
         self._take_direct_events()
@@ -305,33 +333,36 @@ class Endpoint(ABC):
                         self._connected(peer, alpn)
                         self._keepalive_at = now + self._keepalive_s
                 case StreamDataReceived(stream_id=stream_id, data=data, end_stream=ended):
-                    if self._control_stream is not None and stream_id == self._their_control_stream:
-                        self._receive_control(data, now)
-                    elif data or ended:
+                    if self._control_stream is None or stream_id != self._signalling.their_stream:
                         self._events.append(StreamData(stream_id, data, ended))
-                case StreamReset(stream_id=stream_id):
-                    self._events.append(StreamData(stream_id, b"", True))
+                    elif self.config.direct:
+                        self._receive_control(data, now)
+                case StreamReset(stream_id=stream_id, error_code=error_code):
+                    self._events.append(StreamBroken(stream_id, error_code))
+                case StopSendingReceived(stream_id=stream_id, error_code=error_code):
+                    self._events.append(StreamRefused(stream_id, error_code))
                 case ConnectionTerminated() if not self._closed:
                     self._closed = True
                     self._keepalive_at = None
+                    self.direct.stop()
                     self._events.append(Closed(event.error_code, event.reason_phrase))
 
     def _connected(self, peer: Connection, alpn: str) -> None:
-        """Only under our own name for the application do the peers have a control stream."""
-        if not self.config.direct or alpn != ALPN:
-            return
-        self._control_stream = peer.get_next_available_stream_id(is_unidirectional=True)
+        """Only under our own name for the application do the peers have control streams."""
+        if alpn == ALPN:
+            self._control_stream = peer.get_next_available_stream_id(is_unidirectional=True)
 
     def _look_for_direct_path(self) -> None:
         """The dialer opens the first round, when enough has gone through the relay."""
         if (
             self.is_dialer
+            and self.config.direct
             and self._control_stream is not None
-            and self._punch_key is None
+            and not self._closed
+            and not self._signalling.has_begun
             and self.bytes.relayed >= self.config.direct_after_bytes
         ):
-            self._punch_key = self.config.random(PUNCH_KEY_LENGTH)
-            self._send_candidates(round=1)
+            self._begin_round(1)
 
     @property
     def _keepalive_s(self) -> float:
@@ -339,57 +370,54 @@ class Endpoint(ABC):
         10.1.2), which punch datagrams, not being QUIC, do not put off."""
         return self.config.idle_timeout_s / 3
 
-    @property
-    def _their_control_stream(self) -> int:
-        """The peer's first unidirectional stream (RFC 9000, 2.1)."""
-        return 3 if self.is_dialer else 2
+    def _begin_round(self, number: int) -> None:
+        self.direct.round = number
+        self._send_control(self._signalling.begin(number, self.relay.observed))
 
-    def _send_candidates(self, round: int) -> None:
+    def _send_control(self, message: bytes) -> None:
         assert self._peer is not None
         assert self._control_stream is not None
-        assert self._punch_key is not None
-        self.direct.round = round
-        message = PunchMessage(round, self._punch_key, self._our_candidates, self.relay.observed)
-        self._peer.send_stream_data(self._control_stream, message.encode())
-
-    @property
-    def _our_candidates(self) -> tuple[TransportAddress, ...]:
-        return own_candidates(self.config.host_addresses, self.relay.observed)
+        self._peer.send_stream_data(self._control_stream, message)
 
     def _receive_control(self, data: bytes, now: float) -> None:
         assert self._peer is not None
         try:
-            messages = self._control.feed(data)
+            rounds = self._signalling.receive(data, self.relay.observed, now)
         except RemoteProtocolError as error:
             self._peer.close(error_code=0x1, reason_phrase=str(error))
             return
-        for message in messages:
-            theirs = acceptable(
-                message.candidates,
-                relay=self.config.relay,
-                our_observed=self.relay.observed,
-                their_observed=message.observed,
-            )
-            self._events.append(CandidatesExchanged(self._our_candidates, theirs))
-            if not self.is_dialer:
-                self._punch_key = message.key
-                self._send_candidates(message.round)
-            assert self._punch_key is not None
-            self.direct.punch(self._punch_key, theirs, self._peer.rtt_s, now)
+        for one in rounds:
+            self._events.append(CandidatesExchanged(one.ours, one.theirs))
+            if one.answer:
+                self.direct.round = one.number
+                self._send_control(one.answer)
+            self.direct.punch(one.key, one.theirs, self._peer.rtt_s, now)
 
-    def _obey(self, command: Command) -> None:
+    def _obey(self, command: Command, now: float) -> None:
         assert self._peer is not None
         match command.kind:
             case CommandKind.PROBE:
                 assert command.address is not None
-                self._peer.probe(command.address)
+                if self._peer.address == command.address:
+                    # We never got away from it, for want of a connection ID.
+                    self._return_pending = False
+                    self.direct.moved(command.address, now)
+                elif self._can_return:
+                    self._peer.probe(command.address)
             case CommandKind.ABANDON:
                 assert command.address is not None
                 self._peer.abandon_probe(command.address)
             case CommandKind.RETURN:
                 self._return_pending = True
             case CommandKind.NEW_ROUND:
-                self._send_candidates(self.direct.round)
+                self._begin_round(self.direct.round)
+
+    @property
+    def _can_return(self) -> bool:
+        """Whether the relay will know the IDs that both sides use after two more moves: away from
+        it, and back. Each move uses up an ID of either side, and a relay binds so many only."""
+        assert self._peer is not None
+        return max(self._ids.issued, self._peer.peer_issued_ids) <= REGISTER_LIMIT - 2
 
     def _return_to_relay(self, now: float) -> None:
         assert self._peer is not None

@@ -62,6 +62,22 @@ class StreamData:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamBroken:
+    """The peer gave a stream up before its end (RESET_STREAM): what has come is not all."""
+
+    stream_id: int
+    error_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRefused:
+    """The peer wants no more of what we send on a stream (STOP_SENDING)."""
+
+    stream_id: int
+    error_code: int
+
+
+@dataclass(frozen=True, slots=True)
 class CandidatesExchanged:
     """Both sides know where the other might be reached."""
 
@@ -125,6 +141,8 @@ EndpointEvent = (
     | InitialReady
     | Connected
     | StreamData
+    | StreamBroken
+    | StreamRefused
     | CandidatesExchanged
     | PunchStarted
     | PunchAnswered

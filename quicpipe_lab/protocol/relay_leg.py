@@ -135,7 +135,7 @@ class RelayLeg:
         self._quic: Connection | None = None
         self._http: H3Connection | None = None
         self._queue: deque[tuple[Request, int]] = deque()
-        self._responses: dict[int, tuple[Response, int]] = {}
+        self._responses: dict[int, tuple[Response, Request, int]] = {}
         self._wanted = 0
         self.registered = 0
         """How many of our connection IDs the relay has bound."""
@@ -160,7 +160,6 @@ class RelayLeg:
         )
         self._quic = Connection(self._configuration, ids)
         self._http = None
-        self._responses.clear()
         self._quic.connect(self.address, now)
         self._retry_at = None
 
@@ -238,7 +237,7 @@ class RelayLeg:
                 self._terminated(event, now)
                 return
             elif isinstance(event, StreamReset) and event.stream_id in self._responses:
-                _, num = self._responses.pop(event.stream_id)
+                _, _, num = self._responses.pop(event.stream_id)
                 self._finished(Response(status=0, body=b"the relay reset the request"), num)
             elif self._http is not None and not isinstance(event, PingAcknowledged):
                 for http_event in self._http.handle_event(event):
@@ -257,7 +256,7 @@ class RelayLeg:
 
     def _terminated(self, event: ConnectionTerminated, now: float) -> None:
         self._quic = self._http = self._keepalive_at = None
-        self._responses.clear()
+        self._keep_unanswered()
         if self._closing:
             return
         problem = event.reason_phrase or f"error {event.error_code:#x}"
@@ -268,6 +267,12 @@ class RelayLeg:
         self._events.append(RelayLost(problem, self._retry_s))
         self._retry_at = now + self._retry_s
         self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
+
+    def _keep_unanswered(self) -> None:
+        """Requests wait for the next connection; registrations are then made anew."""
+        unanswered = [(request, num) for _, request, num in self._responses.values()]
+        self._responses.clear()
+        self._queue = deque(one for one in [*unanswered, *self._queue] if not one[1])
 
     def _flush_requests(self) -> None:
         if self._http is None or self._quic is None:
@@ -287,7 +292,7 @@ class RelayLeg:
             self._http.send_headers(stream_id, pseudo + headers, end_stream=not request.body)
             if request.body:
                 self._http.send_data(stream_id, request.body, end_stream=True)
-            self._responses[stream_id] = (Response(), num)
+            self._responses[stream_id] = (Response(), request, num)
 
     def _handle_http_event(self, event: object) -> None:
         if not isinstance(event, HeadersReceived | DataReceived):
@@ -295,11 +300,11 @@ class RelayLeg:
         pending = self._responses.get(event.stream_id)
         if pending is None:
             return
-        response, num = pending
+        response, _, num = pending
         if isinstance(event, HeadersReceived):
             for name, value in event.headers:
                 if name == b":status":
-                    response.status = int(value)
+                    response.status = int(value) if value.isdigit() else 0
                 else:
                     response.headers[name.decode("latin-1")] = value.decode("latin-1")
         elif len(response.body) + len(event.data) <= MAX_RESPONSE_BYTES:

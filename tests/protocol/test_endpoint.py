@@ -5,21 +5,37 @@ import itertools
 import pytest
 
 from quicpipe_lab.errors import LocalProtocolError, RemoteProtocolError
+from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.expectation import can_go_direct
 from quicpipe_lab.model.nat import PRESETS, FilteringBehavior, MappingBehavior, NatBehavior
+from quicpipe_lab.protocol import endpoint
+from quicpipe_lab.protocol.control import PunchMessage
 from quicpipe_lab.protocol.events import (
+    CandidatesExchanged,
     Closed,
     Connected,
     DirectSilent,
     InitialReady,
+    MailboxAnswered,
     PathChanged,
     PunchFailed,
     PunchStarted,
     RelayLost,
     RelayRefused,
     RelayRegistered,
+    StreamBroken,
+    StreamRefused,
 )
-from quicpipe_lab.protocol.relay_leg import KEEPALIVE_S, RelayTrust
+from quicpipe_lab.protocol.quic import standard_configuration
+from quicpipe_lab.protocol.relay_leg import (
+    KEEPALIVE_S,
+    RelayTrust,
+    Request,
+    Response,
+    standard_request,
+)
+from quicpipe_lab.protocol.signalling import MIN_ROUND_S
+from quicpipe_lab.protocol.wire import PUNCH_LENGTH, Registration
 from tests.protocol.pair import CERTIFICATE, PRIVATE_KEY, RELAY, Pair
 from tests.protocol.world import Site
 
@@ -250,3 +266,222 @@ def test_nobody_can_send_before_there_is_a_peer() -> None:
     pair = Pair(HOME, HOME)
     with pytest.raises(LocalProtocolError):
         pair.accepter.send_stream_data(0, b"too early")
+
+
+def test_a_damaged_initial_is_refused_and_a_good_one_taken_after_it() -> None:
+    pair = Pair(HOME, HOME, oob_delay_s=3600).start()
+    assert pair.world.run(5, lambda: pair.both(RelayRegistered))
+    good = pair.received["alice"].of(InitialReady)[0].packet
+    with pytest.raises(RemoteProtocolError, match="damaged"):
+        pair.accepter.accept(good[:99] + bytes([good[99] ^ 1]) + good[100:], pair.world.now)
+    pair.accepter.accept(good, pair.world.now)
+    pair.world.pump("bob")
+    assert pair.world.run(5, lambda: pair.both(Connected))
+
+
+def test_an_initial_may_come_long_before_the_relay() -> None:
+    pair = Pair(HOME, HOME, oob_delay_s=3600, direct=False)
+    pair.dialer.start(pair.world.now)
+    pair.world.pump("alice")
+    assert pair.world.run(5, lambda: bool(pair.received["alice"].of(InitialReady)))
+    pair.accepter.accept(pair.received["alice"].of(InitialReady)[0].packet, pair.world.now)
+    pair.world.run(200)  # longer than the idle timeout
+    pair.accepter.start(pair.world.now)
+    pair.world.pump("bob")
+    assert pair.world.run(5, lambda: pair.both(Connected))
+    assert pair.echoed(b"hello")
+
+
+@pytest.mark.parametrize("source", [RELAY, TransportAddress("203.0.113.66", 666)])
+def test_a_strangers_datagram_does_not_start_the_dialers_clock(source: TransportAddress) -> None:
+    pair = Pair(HOME, HOME, oob_delay_s=600.0, direct=False).start()
+    pair.world.run(60)
+    right_id = pair.dialer._ids.at(1)
+    destination = bytes(12) if source == RELAY else right_id
+    pair.dialer.receive_datagram(b"\x40" + destination + bytes(50), source, pair.world.now)
+    pair.world.pump("alice")
+    assert pair.world.run(600, lambda: pair.both(Connected))
+    rtt_s = pair.dialer.peer_rtt_s
+    assert rtt_s is not None
+    assert rtt_s < 0.3
+
+
+def test_who_stays_on_the_relay_keeps_the_control_stream_from_the_application() -> None:
+    pair = Pair(HOME, HOME)
+    pair.accepter.config.direct = False
+    pair.connect()
+    assert pair.echoed(b"hello")
+    assert set(pair.received["bob"].data) == {0}
+    assert not pair.received["alice"].of(CandidatesExchanged)
+
+
+def test_a_stream_given_up_is_not_an_end() -> None:
+    pair = Pair(HOME, HOME, direct=False).connect()
+    pair.send(b"the beginning")
+    assert pair.dialer._peer is not None
+    pair.dialer._peer.reset_stream(0, 77)
+    pair.world.pump("alice")
+    assert pair.world.run(1, lambda: bool(pair.received["bob"].of(StreamBroken)))
+    assert pair.received["bob"].of(StreamBroken) == [StreamBroken(0, 77)]
+
+
+def test_a_refused_stream_cannot_be_written_to() -> None:
+    pair = Pair(HOME, HOME, direct=False).connect()
+    pair.send(b"you will not like this")
+    pair.world.run(1)
+    assert pair.accepter._peer is not None
+    pair.accepter._peer.stop_stream(0, 78)
+    pair.world.pump("bob")
+    assert pair.world.run(1, lambda: bool(pair.received["alice"].of(StreamRefused)))
+    assert pair.received["alice"].of(StreamRefused) == [StreamRefused(0, 78)]
+    with pytest.raises(LocalProtocolError):
+        pair.dialer.send_stream_data(0, b"more")
+
+
+def test_nobody_writes_to_a_stream_of_the_peers_alone() -> None:
+    pair = Pair(HOME, HOME, alpn="x")
+    pair.accepter.config.alpn = "x"
+    pair.connect()
+    with pytest.raises(LocalProtocolError):
+        pair.accepter.send_stream_data(2, b"against the current")
+
+
+def test_a_peer_that_floods_with_rounds_makes_nobody_punch_oftener() -> None:
+    """An authenticated but malicious dialer names a victim again and again."""
+    pair = Pair(HOME, HOME, direct_after_bytes=10**12).connect()
+    victim = TransportAddress("203.0.113.99", 53)
+    stream = pair.dialer._control_stream
+    assert stream is not None
+    assert pair.dialer._peer is not None
+    sent = len(pair.world.log)
+    for number in range(1, 1001):
+        message = PunchMessage(number, bytes(32), (victim,), None).encode()
+        pair.dialer._peer.send_stream_data(stream, message)
+    pair.world.pump("alice")
+    punches: list[TransportAddress] = []
+    original = pair.accepter.direct.datagrams_to_send
+
+    def counting(now: float) -> list[tuple[bytes, TransportAddress]]:
+        out = original(now)
+        punches.extend(to for data, to in out if len(data) == PUNCH_LENGTH)
+        return out
+
+    pair.accepter.direct.datagrams_to_send = counting  # type: ignore[method-assign]
+    pair.world.run(5)
+    assert len(pair.world.log) > sent
+    rounds = len(pair.received["bob"].of(CandidatesExchanged))
+    assert 1 <= rounds <= 5 / MIN_ROUND_S
+    assert 0 < punches.count(victim) <= 20 * rounds
+
+
+def test_a_broken_control_stream_ends_the_connection_and_all_punching() -> None:
+    pair = Pair(HOME, HOME).connect()
+    assert pair.run_until_direct()
+    assert pair.dialer._peer is not None
+    assert pair.dialer._control_stream is not None
+    pair.dialer._peer.send_stream_data(pair.dialer._control_stream, b"garbage\n")
+    pair.world.pump("alice")
+    assert pair.world.run(20, lambda: pair.both(Closed))
+    before = len(pair.world.log)
+    pair.world.run(60)
+    assert not [one for one in pair.world.log[before:] if len(one[3]) == PUNCH_LENGTH]
+
+
+def test_a_path_that_does_not_stand_validation_is_left_and_said_to_be_left() -> None:
+    """RFC 9000, 9.3.2: alice's answers to bob's challenge are lost, so bob goes back by himself."""
+    pair = Pair(HOME, HOME).connect()
+    order = itertools.count()
+
+    def drop(one: str, other: str, data: bytes) -> bool:
+        if pair.accepter.is_direct:
+            return one == "alice"
+        return (one, other) == ("alice", "bob") and data[0] >= 0x40 and next(order) == 1
+
+    pair.world.drop = drop
+    assert pair.run_until_direct()
+    assert pair.world.run(30, lambda: not pair.accepter.is_direct)
+    assert [one.direct for one in pair.received["bob"].of(PathChanged)] == [True, False]
+
+
+def test_leaves_the_relay_only_while_it_will_know_the_way_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A relay binds so many IDs of one owner; each move uses one up at either side."""
+    monkeypatch.setattr(endpoint, "REGISTER_LIMIT", 64)
+    pair = Pair(HOME, HOME).connect()
+    moves = 0
+    while pair.run_until_direct(60):
+        moves += 1
+        pair.world.drop = lambda one, other, _: {one, other} == {"alice", "bob"}
+        assert pair.world.run(10, lambda: not pair.accepter.is_direct)
+        pair.world.drop = lambda *_: False
+    assert moves > 20
+    assert pair.echoed(b"by way of the relay for ever")
+
+
+# The user's hooks and settings
+
+
+def test_a_request_hook_speaks_another_relays_dialect() -> None:
+    asked: list[Registration] = []
+
+    def hook(registration: Registration) -> Request:
+        asked.append(registration)
+        standard = standard_request(registration)
+        return Request("POST", standard.path, (*standard.headers, ("x-mine", "1")), standard.body)
+
+    answers: list[Response] = []
+    pair = Pair(HOME, HOME, request_hook=hook, response_hook=answers.append).connect()
+    assert asked[0] == Registration(pair.dialer.key, 64)
+    assert answers[0].status == 200
+    assert pair.echoed(b"hooked")
+
+
+def test_a_request_hooks_path_reaches_the_relay() -> None:
+    def hook(registration: Registration) -> Request:
+        return Request("PUT", "/elsewhere", (), standard_request(registration).body)
+
+    pair = Pair(HOME, HOME, request_hook=hook).start()
+    assert pair.world.run(5, lambda: bool(pair.received["alice"].of(RelayRefused)))
+    assert pair.received["alice"].of(RelayRefused)[0].status in (404, 405)
+
+
+def test_a_response_hook_may_refuse() -> None:
+    def hook(response: Response) -> None:
+        raise RemoteProtocolError(f"{response.status} is not what I wanted")
+
+    pair = Pair(HOME, HOME, response_hook=hook).start()
+    assert pair.world.run(5, lambda: bool(pair.received["alice"].of(RelayRefused)))
+    assert pair.received["alice"].of(RelayRefused)[0].problem == "200 is not what I wanted"
+    assert not pair.received["alice"].of(InitialReady)
+
+
+def test_settings_of_either_leg_are_the_users() -> None:
+    mine = standard_configuration(is_client=True, alpn=["mine"])
+    mine.server_name = "peer.example"
+    relay_quic = standard_configuration(is_client=True, alpn=[], idle_timeout_s=7.0)
+    pair = Pair(HOME, HOME, peer_quic=mine, relay_quic=relay_quic)
+    theirs = standard_configuration(is_client=False, alpn=["mine"])
+    theirs.certificate, theirs.private_key = CERTIFICATE, PRIVATE_KEY
+    pair.accepter.config.peer_quic = theirs
+    pair.accepter._certificate = pair.accepter._private_key = None
+    pair.connect()
+    assert pair.received["bob"].of(Connected)[0].alpn == "mine"
+    assert mine.server_name == "peer.example"
+    assert pair.dialer.relay._quic is not None
+    assert pair.dialer.relay._quic.configuration.idle_timeout == 7.0
+
+
+def test_a_mailbox_request_survives_the_relay() -> None:
+    """Who waits at the mailbox when the relay goes away still waits when it is back."""
+    pair = Pair(HOME, HOME).start()
+    assert pair.world.run(5, lambda: pair.both(RelayRegistered))
+    pair.world.drop = lambda *_: True
+    pair.accepter.relay.request(Request("GET", "/v1/mailbox/" + "a" * 32))
+    pair.world.pump("bob")
+    assert pair.world.run(120, lambda: bool(pair.received["bob"].of(RelayLost)))
+    pair.world.run(300)  # several attempts come to nothing
+    pair.world.drop = lambda *_: False
+    assert pair.world.run(120, lambda: bool(pair.received["bob"].of(MailboxAnswered)))
+    assert pair.received["bob"].of(MailboxAnswered)[0].status == 404
+    assert len(pair.accepter.relay._queue) == 0

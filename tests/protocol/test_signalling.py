@@ -1,0 +1,86 @@
+"""Rounds: what an honest peer gets, and what one that floods does not."""
+
+import random
+
+import pytest
+
+from quicpipe_lab.errors import RemoteProtocolError
+from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.protocol.control import PunchMessage
+from quicpipe_lab.protocol.signalling import MIN_ROUND_S, Round, Signalling
+
+RELAY = TransportAddress("203.0.113.1", 443)
+ALICE = TransportAddress("198.51.100.1", 1111)
+BOB = TransportAddress("198.51.100.2", 2222)
+
+
+def side(*, dialer: bool) -> Signalling:
+    return Signalling(
+        is_dialer=dialer,
+        relay=RELAY,
+        host_addresses=[],
+        random=random.Random(1).randbytes,
+    )
+
+
+def message(number: int, key: bytes = bytes(32)) -> bytes:
+    return PunchMessage(number, key, (BOB,), BOB).encode()
+
+
+def test_a_round_tells_each_side_of_the_other() -> None:
+    alice, bob = side(dialer=True), side(dialer=False)
+    assert not alice.has_begun
+    (at_bob,) = bob.receive(alice.begin(1, ALICE), BOB, 0.0)
+    assert alice.has_begun
+    (at_alice,) = alice.receive(at_bob.answer, ALICE, 0.1)
+    assert (at_bob.theirs, at_bob.ours) == ((ALICE,), (BOB,))
+    assert (at_alice.theirs, at_alice.ours) == ((BOB,), (ALICE,))
+    assert at_alice.key == at_bob.key
+    assert at_alice.answer == b""
+
+
+def test_the_key_stays_through_all_rounds() -> None:
+    alice, bob = side(dialer=True), side(dialer=False)
+    first, second = (
+        bob.receive(alice.begin(number, ALICE), BOB, number * 10.0) for number in (1, 2)
+    )
+    assert first[0].key == second[0].key
+
+
+def test_a_dialer_that_floods_gets_one_round_in_a_while() -> None:
+    bob = side(dialer=False)
+    taken: list[Round] = []
+    for number in range(1, 1001):  # within one second
+        taken += bob.receive(message(number), BOB, number / 1000)
+    assert len(taken) <= 1 + 1 / MIN_ROUND_S
+    assert bob.receive(message(5000), BOB, 10.0)
+
+
+def test_a_round_is_taken_once_and_never_an_earlier_one() -> None:
+    bob = side(dialer=False)
+    assert bob.receive(message(3), BOB, 0.0)
+    assert not bob.receive(message(3), BOB, 10.0)
+    assert not bob.receive(message(2), BOB, 20.0)
+    assert bob.receive(message(4), BOB, 30.0)
+
+
+def test_an_accepter_gives_one_answer_to_what_was_asked() -> None:
+    alice = side(dialer=True)
+    assert not alice.receive(message(1), ALICE, 0.0)  # before anything was asked
+    alice.begin(1, ALICE)
+    assert not alice.receive(message(2), ALICE, 0.0)
+    assert len(alice.receive(message(1) * 50, ALICE, 0.0)) == 1
+    alice.begin(2, ALICE)
+    assert len(alice.receive(message(2), ALICE, 0.0)) == 1
+
+
+def test_the_key_is_the_dialers_alone() -> None:
+    alice = side(dialer=True)
+    alice.begin(1, ALICE)
+    (answered,) = alice.receive(message(1, b"\xff" * 32), ALICE, 0.0)
+    assert answered.key != b"\xff" * 32
+
+
+def test_garbage_is_refused() -> None:
+    with pytest.raises(RemoteProtocolError):
+        side(dialer=False).receive(b"garbage\n", BOB, 0.0)
