@@ -31,17 +31,19 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class WaitFor:
-    """Go on when one thing has happened; exactly one of the four is given.
+    """Go on when one thing has happened; exactly one of the five is given.
 
     ``path``: both peers use it. ``echoed_bytes``: so many of the running transfer are back.
     ``transfer``: the running transfer is complete. ``event``: the dialer reported it, once or
-    more, since the run began.
+    more, since the run began. ``settled``: both peers use the direct path, or the dialer has
+    given up its first round of punching.
     """
 
     path: Outcome | None = None
     echoed_bytes: int | None = None
     transfer: bool = False
     event: str | None = None
+    settled: bool = False
     within_s: float = 15.0
 
 
@@ -141,9 +143,12 @@ class Scenario:
                     cuts.remove(frozenset(between))
 
     def _check_wait(self, where: str, step: WaitFor, running: Transfer | None) -> None:
-        given = (step.path, step.echoed_bytes, step.transfer or None, step.event)
+        flags = (step.transfer or None, step.settled or None)
+        given = (step.path, step.echoed_bytes, step.event, *flags)
         if sum(one is not None for one in given) != 1:
-            raise ScenarioError(where, "a wait has one of path, echoed_bytes, transfer, event")
+            raise ScenarioError(
+                where, "a wait has one of path, echoed_bytes, transfer, event, settled"
+            )
         if step.path is Outcome.FAILED:
             raise ScenarioError(f"{where}.path", "is direct or relayed")
         if (step.transfer or step.echoed_bytes is not None) and running is None:

@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +28,18 @@ END_WITHIN_S = 10.0
 PROGRESS_INTERVAL_S = 0.1
 
 
+@dataclass(frozen=True)
 class NetnsBackend:
-    """The Backend."""
+    """The Backend. ``fork_labs``: see Lab; ``capture``: whether runs are captured."""
 
-    name = "netns"
+    fork_labs: bool = False
+    capture: bool = True
+    name: str = "netns"
 
     def run(self, scenario: Scenario, run_dir: Path, observe: Observer) -> RunResult:
         """See Backend.run."""
         with ExitStack() as stack:
-            return _Run(scenario, run_dir, observe, stack).execute()
+            return _Run(self, scenario, run_dir, observe, stack).execute()
 
 
 BACKEND = NetnsBackend()
@@ -50,8 +53,14 @@ class _Run:
     """One run. ``execute`` is its story; the rest is what the story needs."""
 
     def __init__(
-        self, scenario: Scenario, run_dir: Path, observe: Observer, stack: ExitStack
+        self,
+        backend: NetnsBackend,
+        scenario: Scenario,
+        run_dir: Path,
+        observe: Observer,
+        stack: ExitStack,
     ) -> None:
+        self.backend = backend
         self.scenario = scenario
         self.run_dir = run_dir
         self.started_s = time.monotonic()
@@ -69,9 +78,11 @@ class _Run:
 
     def execute(self) -> RunResult:
         """Build, start, walk the steps, end, gather."""
-        lab = self._stack.enter_context(Lab(self.scenario.topology))
+        lab = self._stack.enter_context(Lab(self.scenario.topology, fork=self.backend.fork_labs))
         self.note("lab-up")
-        recording = self._stack.enter_context(Recording(lab, self.run_dir))
+        recording = None
+        if self.backend.capture:
+            recording = self._stack.enter_context(Recording(lab, self.run_dir))
         try:
             self._start_actors(lab)
             for step in self.scenario.steps:
@@ -82,10 +93,12 @@ class _Run:
             self.note("failed", problem=str(error))
         finally:
             self._stop_actors()
-        recording.stop()
+        if recording is not None:
+            recording.stop()
         lab.down()
         self.note("lab-down")
-        self.record.capture = recording.write()
+        if recording is not None:
+            self.record.capture = recording.write()
         self._gather_keys()
         self.note("done")
         return summarize(self.scenario, self.record, self.run_dir)
@@ -211,6 +224,12 @@ class _Run:
             self._await(
                 lambda: self.dialer.last(name) is not None, step.within_s, f"the event {name}"
             )
+        elif step.settled:
+            self._await(
+                lambda: self._both_direct or self.dialer.last("punch-failed") is not None,
+                step.within_s,
+                "the punching to end",
+            )
         elif step.path is not None:
             direct = step.path is Outcome.DIRECT
             self._await(
@@ -218,6 +237,10 @@ class _Run:
                 step.within_s,
                 f"both peers to use the {step.path} path",
             )
+
+    @property
+    def _both_direct(self) -> bool:
+        return self.dialer.is_direct and self.accepter.is_direct
 
     def _begin_transfer(self, size_bytes: int) -> None:
         index = len(self.record.transfers)
