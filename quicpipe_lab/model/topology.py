@@ -26,6 +26,11 @@ CARRIER_POOL = IPv4Network("100.64.0.0/10")
 HOME_POOL = IPv4Network("192.168.0.0/16")
 """Behind a home's NAT: RFC 1918. Every home uses the same addresses, as homes do."""
 
+SERVICE_NETWORK = IPv4Network("198.19.255.252/30")
+"""The end of the core's block, for servers of the lab itself: no link has addresses of it."""
+SERVICE_ADDRESSES = tuple(SERVICE_NETWORK.hosts())
+"""Two addresses that the core router answers at, whatever its links: RFC 5780 needs two."""
+
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 
 
@@ -207,7 +212,7 @@ def _address(topology: Topology, oriented: list[tuple[str, str, int]]) -> dict[s
     Blocks behind different NATs are different realms: the same network may stand in both.
     """
     given = _given_addresses(topology, oriented)
-    given_in: dict[str, list[IPv4Network]] = {}
+    given_in: dict[str, list[IPv4Network]] = {CORE: [SERVICE_NETWORK]}
     for _, upper, index in oriented:
         if index in given:
             given_in.setdefault(upper, []).append(given[index].network)
@@ -248,6 +253,8 @@ def _given_addresses(
         network = interface.network
         if network.prefixlen not in (30, 31) or interface.ip not in _usable(network):
             raise ScenarioError(where, "give a host address of a /30 or /31, as 198.18.0.2/30")
+        if upper == CORE and network.overlaps(SERVICE_NETWORK):
+            raise ScenarioError(where, f"{SERVICE_NETWORK} is for servers of the lab itself")
         realm = taken.setdefault(upper, {})
         for other, other_index in realm.items():
             if network.overlaps(other):

@@ -49,6 +49,7 @@ def _sysctls(sysctls: list[list[str]]) -> list[str]:
 
 def _links(space: Space, uplink: Wire | None, names: dict[str, str]) -> list[str]:
     lines = [f"ip -n {names[space.node]} -batch - <<'END'", "link set dev lo up"]
+    lines += [f"addr add {address}/32 dev lo" for address in space.addresses]
     if uplink is not None:
         device = uplink.lower.interface
         lines += [

@@ -76,12 +76,14 @@ class Wire(NamedTuple):
 class Space(NamedTuple):
     """A node's network namespace.
 
+    ``addresses`` are the node's own, on none of its links: the routes to it lead to them.
     ``sysctls`` are written before there is any interface, ``conntrack_sysctls`` once the tables
     are in (they appear with the kernel's conntrack). ``wires`` are the ones that go down from here.
     """
 
     node: str
     sysctls: list[list[str]]
+    addresses: list[str]
     gateway: str | None
     wires: list[Wire]
     tables: list[Table]
@@ -108,10 +110,11 @@ def table_from_json(data: Any) -> Table:
 
 
 def _space(data: Any) -> Space:
-    node, sysctls, gateway, wires, tables, conntrack_sysctls = data
+    node, sysctls, addresses, gateway, wires, tables, conntrack_sysctls = data
     return Space(
         node,
         sysctls,
+        addresses,
         gateway,
         [Wire(lower, length, End(*up), End(*down)) for lower, length, up, down in wires],
         [table_from_json(table) for table in tables],

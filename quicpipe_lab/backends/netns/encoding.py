@@ -36,6 +36,7 @@ def encode_blueprint(text: str) -> list[EncodedSpace]:
 def _links(space: Space, uplink: Wire | None, files: dict[str, int]) -> list[Datagram]:
     """The wire upwards is there already: the node above made it."""
     requests: list[Request] = [rtnetlink.loopback_up()]
+    requests += map(rtnetlink.loopback_address, space.addresses)
     if uplink is not None:
         requests += [
             rtnetlink.lower_end_up(uplink),

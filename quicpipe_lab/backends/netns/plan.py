@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 from quicpipe_lab.backends.netns.blueprint import Blueprint, End, Space, Table, Wire
 from quicpipe_lab.backends.netns.rules import conntrack_sysctls, nat_table
 from quicpipe_lab.errors import UnsupportedBehaviorError
-from quicpipe_lab.model.topology import CORE, Nat, Topology, Uplink
+from quicpipe_lab.model.topology import CORE, SERVICE_ADDRESSES, Nat, Topology, Uplink
 
 _NAME_LIMIT = 15  # IFNAMSIZ less its terminating zero
 _RESERVED = {"lo", "all", "default"}
@@ -51,6 +51,7 @@ def _space(
     return Space(
         node,
         _sysctls(forwards=node == CORE or behavior is not None),
+        list(map(str, SERVICE_ADDRESSES)) if node == CORE else [],
         str(uplink.upper_address) if uplink else None,
         [_wire(one, first + position, names) for position, one in enumerate(below)],
         tables,

@@ -71,16 +71,25 @@ def _link(end: End) -> dict[str, Any]:
 
 def address(end: End, prefix_length: int) -> Request:
     """Brings the route to the link's network with it."""
+    return _address(end.number, end.address, prefix_length)
+
+
+def loopback_address(address: str) -> Request:
+    """The kernel takes what is sent to it through any interface."""
+    return _address(_LOOPBACK_INDEX, address, 32)
+
+
+def _address(index: int, address: str, prefix_length: int) -> Request:
     message = ifaddrmsg.ifaddrmsg()
     message.setvalue(
         {
             "family": socket.AF_INET,
             "prefixlen": prefix_length,
-            "index": end.number,
-            "attrs": [("IFA_LOCAL", end.address), ("IFA_ADDRESS", end.address)],
+            "index": index,
+            "attrs": [("IFA_LOCAL", address), ("IFA_ADDRESS", address)],
         }
     )
-    return encode(message, rtnl.RTM_NEWADDR, NLM_F_NEW, f"address {end.address}")
+    return encode(message, rtnl.RTM_NEWADDR, NLM_F_NEW, f"address {address}")
 
 
 def neighbour(end: End, other: End) -> Request:
