@@ -5,7 +5,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +24,7 @@ INTERRUPTED = 128 + signal.SIGINT
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status. No traceback reaches a user."""
+    _have_standard_files()
     try:
         arguments = _parser().parse_args(argv)
     except _UsageError as error:
@@ -36,13 +38,68 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(problem), DIFFERENT, wants_json)
     except QuicpipeLabError as problem:
         return _complain(str(problem), BAD_INPUT, wants_json)
+    except _TerminatedError as terminated:
+        return _complain(str(terminated), 128 + terminated.number, wants_json)
     except KeyboardInterrupt:
         return _complain("interrupted; nothing was left running", INTERRUPTED, wants_json)
     except BrokenPipeError:
         # Whoever read our output has gone; Python must not fail again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DIFFERENT
+    except Exception as bug:
+        if os.environ.get("QUICPIPE_LAB_TRACEBACK"):
+            raise
+        return _complain(_describe_bug(bug), CANNOT, wants_json)
     return status
+
+
+def _have_standard_files() -> None:
+    """Where the caller closed one, nothing else may take its number: a socket that is file 0
+    would be read as standard input."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+            setattr(sys, name, os.fdopen(null, "w" if number else "r", closefd=False))
+
+
+def _describe_bug(bug: Exception) -> str:
+    """One line, with where it happened: a full disk, or a mistake of ours."""
+    import traceback
+
+    frames = traceback.extract_tb(bug.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(bug).__name__}: {bug}{where} (QUICPIPE_LAB_TRACEBACK=1 shows how it came to it)"
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: everything is taken down in its order, as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"ended by {signal.Signals(number).name}; nothing was left running")
+        self.number = number
+
+
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    """Within the block SIGTERM and SIGHUP end the command as Ctrl-C does."""
+
+    def terminate(number: int, _: Any) -> NoReturn:
+        raise _TerminatedError(number)
+
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN  # nohup
+    }
+    for number in before:
+        signal.signal(number, terminate)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _complain(problem: str, status: int, wants_json: bool) -> int:
@@ -68,7 +125,7 @@ def _scenario(arguments: argparse.Namespace) -> int:
 
     scenario = resources.find_scenario(arguments.name)
     watcher = console.watcher(scenario, quiet=arguments.json)
-    with watcher:
+    with _orderly_end(), watcher:
         result = base.run(
             scenario,
             backend=arguments.backend,
@@ -96,6 +153,22 @@ def _list_scenarios(wants_json: bool) -> int:
         for one in scenarios:
             print(f"{one.name:{width}}  {one.summary}")
     return OK
+
+
+def _matrix(arguments: argparse.Namespace) -> int:
+    from quicpipe_lab.backends import matrix
+    from quicpipe_lab.matrix_report import report
+
+    cells = matrix.cells_of(
+        matrix.parse_cells(arguments.rows), matrix.parse_cells(arguments.cols), arguments.trials
+    )
+    return report(
+        cells,
+        run_dir=arguments.run_dir,
+        jobs=arguments.jobs,
+        capture=arguments.capture,
+        json_wanted=arguments.json,
+    )
 
 
 def _peer(arguments: argparse.Namespace) -> int:
@@ -176,6 +249,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands: Any = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_scenario(commands)
+    _add_matrix(commands)
     _add_relay(commands)
     _add_dial(commands)
     _add_accept(commands)
@@ -196,6 +270,27 @@ def _add_scenario(commands: Any) -> None:
     parser.add_argument("--run-dir", type=Path, metavar="DIR", help="default: runs/NAME-TIME")
     parser.add_argument("--backend", default="netns", help="netns, the real kernel")
     parser.set_defaults(run=_scenario)
+
+
+def _add_matrix(commands: Any) -> None:
+    parser = commands.add_parser("matrix", help="every NAT against every NAT, real programs")
+    parser.add_argument("--rows", metavar="CELLS", help="the dialer's, as EIM/APDF,APDM/APDF")
+    parser.add_argument("--cols", metavar="CELLS", help="the accepter's; default: all nine")
+    parser.add_argument("--trials", type=_positive, default=1, metavar="N", help="runs of each")
+    parser.add_argument("--jobs", type=_positive, default=4, metavar="N", help="labs at a time")
+    parser.add_argument("--capture", action="store_true", help="capture every run")
+    parser.add_argument(
+        "--run-dir", type=Path, metavar="DIR", help="where to put results, or go on from there"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.set_defaults(run=_matrix)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
 
 
 def _add_relay(commands: Any) -> None:

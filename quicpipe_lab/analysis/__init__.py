@@ -1,0 +1,1 @@
+"""From results to numbers, figures and sentences. Reads results and nothing else."""

@@ -14,7 +14,7 @@ _METADATA = """\
 Metadata-Version: 2.1
 Name: quicpipe-lab
 Version: 1
-Provides-Extra: qr
+Provides-Extra: lab
 Provides-Extra: dev
 """
 _PROGRAM = """\

@@ -31,7 +31,7 @@ backend-path = ["."]
 [project]
 name = "quicpipe-lab"
 version = "1"
-optional-dependencies = { qr = [], dev = [] }
+optional-dependencies = { lab = [], dev = [] }
 """
 
 
@@ -161,7 +161,7 @@ def test_only_another_pyproject_is_a_reason_to_install_again(installed: Checkout
 def test_test_installs_the_extra_once_and_it_is_remembered(installed: Checkout) -> None:
     done = installed.run("test", "-k", "one or two")
     assert (done.returncode, done.stdout) == (0, "tests -k one or two\n")
-    assert "quicpipe-lab[qr,dev]" in done.stderr
+    assert "quicpipe-lab[lab,dev]" in done.stderr
     assert installed.run("test").stderr == ""
     assert installed.run("scenario").stderr == ""
     assert installed.builds() == 2

@@ -1,0 +1,88 @@
+"""Runs the matrix for a person or a machine: progress, the table, the figure, the verdict."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from quicpipe_lab.analysis import matrix as analysis
+from quicpipe_lab.backends.matrix import Cell, CellResult, run_matrix
+from quicpipe_lab.errors import BackendUnavailableError
+
+
+def report(
+    cells: Sequence[Cell], *, run_dir: Path | None, jobs: int, capture: bool, json_wanted: bool
+) -> int:
+    """Run, print, save the figure; the exit status is 1 where any run ended unexpectedly."""
+    directory = run_dir or Path("runs") / time.strftime("matrix-%Y%m%d-%H%M%S")
+    started_s = time.monotonic()
+    with _Progress(len(cells), quiet=json_wanted) as progress:
+        results = run_matrix(cells, directory, jobs=jobs, capture=capture, observe=progress.take)
+    took_s = time.monotonic() - started_s
+    summary = analysis.summary(results) | {"wall_s": round(took_s, 3), "run_dir": str(directory)}
+    figures = _save_figure(results, directory, quiet=json_wanted)
+    if json_wanted:
+        summary["cells"] = [asdict(one) | {"ok": one.ok} for one in results]
+        print(json.dumps(summary))
+    else:
+        _print_text(results, summary, figures)
+    return 0 if all(one.ok for one in results) else 1
+
+
+def _print_text(results: Sequence[CellResult], summary: dict[str, object], figures: str) -> None:
+    print(analysis.text_table(results))
+    print("\nD: direct, r: stays relayed, !: not as expected. Rows dial, columns accept.")
+    for one in results:
+        if not one.ok:
+            why = f": {one.failure}" if one.failure else ""
+            print(f"{one.row} against {one.column}: {one.outcome}, expected {one.expected}{why}")
+    print(
+        f"{summary['as_expected']} of {summary['runs']} as expected,"
+        f" {summary['direct']} direct, in {summary['wall_s']} s"
+    )
+    print(f"files  {summary['run_dir']}{figures}")
+
+
+def _save_figure(results: Sequence[CellResult], directory: Path, *, quiet: bool) -> str:
+    from quicpipe_lab.analysis import plots
+
+    rows, columns = analysis.names(results)
+    try:
+        figure = plots.matrix_heatmap(rows, columns, analysis.heat_cells(results))
+    except BackendUnavailableError as problem:
+        if not quiet:
+            print(f"no figure: {problem}", file=sys.stderr)
+        return ""
+    paths = plots.save(figure, directory / "matrix")
+    return " (" + ", ".join(path.name for path in paths) + ")"
+
+
+class _Progress:
+    """A bar on a terminal; a line for each unexpected end elsewhere."""
+
+    def __init__(self, total: int, *, quiet: bool) -> None:
+        self._bar = None
+        if not quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("matrix", total=total)
+
+    def __enter__(self) -> "_Progress":
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def take(self, result: CellResult) -> None:
+        """One more is done."""
+        del result
+        if self._bar is not None:
+            self._bar.advance(self._task)

@@ -1,0 +1,90 @@
+"""The matrix on the real kernel."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from quicpipe_lab.backends.matrix import (
+    CELLS,
+    CellResult,
+    cells_of,
+    parse_cells,
+    run_matrix,
+)
+from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model.scenario import Outcome
+from tests.backends.netns.test_leaks import Caller
+
+COMMAND = [sys.executable, "-m", "quicpipe_lab.cli", "matrix"]
+DEADLINE_S = 110
+
+
+@pytest.mark.netns
+def test_every_pair_ends_as_predicted(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "--run-dir", "m", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.stdout.count("\n") == 1, done.stderr
+    summary = json.loads(done.stdout)
+    wrong = [cell for cell in summary["cells"] if not cell["ok"]]
+    assert not wrong
+    assert done.returncode == 0
+    assert (summary["runs"], summary["direct"], summary["relayed"]) == (81, 45, 36)
+    assert all(
+        (cell["direct_s"] is not None) == (cell["outcome"] == "direct") for cell in summary["cells"]
+    )
+    for name in ("matrix.png", "matrix.svg"):
+        assert (tmp_path / "m" / name).stat().st_size > 10_000
+
+
+@pytest.mark.netns
+def test_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    cells = cells_of(parse_cells("EIM/EIF"), parse_cells("EIM/EIF,APDM/APDF"), 1)
+    seen: list[CellResult] = []
+    run_matrix(cells[:1], tmp_path, observe=seen.append)
+    with (tmp_path / "cells.jsonl").open("a") as file:
+        file.write('{"row": "EIM/EIF", "col')  # a line that was cut off
+        file.write("\n")
+    results = run_matrix(cells, tmp_path, observe=seen.append)
+    assert [(one.column, one.outcome) for one in results] == [
+        ("EIM/EIF", Outcome.DIRECT),
+        ("APDM/APDF", Outcome.DIRECT),
+    ]
+    assert len(seen) == 2  # nothing was run twice
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
+def test_killed_in_the_middle_nothing_is_left(signum: signal.Signals, tmp_path: Path) -> None:
+    before = sorted(os.listdir("/sys/class/net"))  # noqa: PTH208
+    caller = Caller([*COMMAND, "--run-dir", str(tmp_path)], {})
+    with pytest.raises(subprocess.TimeoutExpired):
+        caller.process.wait(1.5)
+    caller.process.send_signal(signum)
+    caller.assert_nothing_is_left(set())
+    assert sorted(os.listdir("/sys/class/net")) == before  # noqa: PTH208
+
+
+def test_cells_by_name() -> None:
+    assert parse_cells(None) == CELLS
+    assert [str(cell) for cell in parse_cells("eim/apdf, APDM/EIF")] == ["EIM/APDF", "APDM/EIF"]
+    for wrong in ("", "EIM", "EIM/APDF;ADM/EIF", ","):
+        with pytest.raises(ScenarioError):
+            parse_cells(wrong)
+
+
+def test_trials_come_one_after_another_so_that_a_half_matrix_is_even() -> None:
+    cells = cells_of(CELLS, CELLS, 2)
+    assert len(cells) == 162
+    assert {cell.trial for cell in cells[:81]} == {0}
+    assert len({cell.name for cell in cells}) == 162
