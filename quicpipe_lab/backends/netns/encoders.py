@@ -42,7 +42,8 @@ def _without_the_rest() -> Iterator[None]:
             del sys.modules[name]
 
 
-def _load(*names: str) -> list[ModuleType]:
+def load(*names: str) -> list[ModuleType]:
+    """Modules of pyroute2, by their full names."""
     if "pyroute2" not in sys.modules:
         before = set(sys.modules)
         try:
@@ -55,7 +56,7 @@ def _load(*names: str) -> list[ModuleType]:
     return [importlib.import_module(name) for name in names]
 
 
-netlink, rtnl, ifaddrmsg, ifinfmsg, ndmsg, rtmsg, nfnetlink, nftsocket = _load(
+netlink, rtnl, ifaddrmsg, ifinfmsg, ndmsg, rtmsg, nfnetlink, nftsocket = load(
     "pyroute2.netlink",
     "pyroute2.netlink.rtnl",
     "pyroute2.netlink.rtnl.ifaddrmsg",
