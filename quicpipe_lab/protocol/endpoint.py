@@ -171,6 +171,10 @@ class Endpoint(ABC):
         stream's end counts as one."""
         return 0 if self._peer is None else self._peer.unacknowledged_bytes(stream_id)
 
+    def is_finished(self, stream_id: int) -> bool:
+        """Whether all was said on a stream, both ways, and acknowledged."""
+        return self._peer is not None and self._peer.is_finished(stream_id)
+
     def pause_stream(self, stream_id: int) -> None:
         """Let the peer send no more than a window on a stream, until ``resume_stream``."""
         self._connected_peer.pause(stream_id)

@@ -246,6 +246,11 @@ class Connection(QuicConnection):
         self.send_stream_data(stream_id, b"")  # or the next call would answer the same ID
         return stream_id
 
+    def is_finished(self, stream_id: int) -> bool:
+        """Whether all was said on a stream, both ways, and acknowledged."""
+        stream = self._streams.get(stream_id)
+        return stream.is_finished if stream is not None else self._stream_is_discarded(stream_id)
+
     def pause(self, stream_id: int) -> None:
         """Grant the peer no more of a stream until ``resume``: nobody takes what has come."""
         stream = self._streams.get(stream_id)

@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError, RemoteProtocolError
-from quicpipe_lab.protocol.wire import Envelope
+from quicpipe_lab.protocol.wire import MAX_ENVELOPE_BYTES, Envelope
 
 MAILBOX_PREFIX = "/v1/mailbox/"
 
@@ -61,7 +61,7 @@ def read_file(path: Path) -> Envelope:
     """The first line of a file or FIFO. Raises QuicpipeLabError or RemoteProtocolError."""
     try:
         with path.open("rb") as file:
-            return Envelope.loads(file.readline())
+            return Envelope.loads(file.readline(MAX_ENVELOPE_BYTES + 1))
     except OSError as error:
         raise QuicpipeLabError(f"cannot read {path}: {error.strerror}") from None
 
@@ -74,6 +74,8 @@ def read_descriptor(descriptor: int) -> Envelope:
         if not byte:
             break
         line += byte
+        if len(line) > MAX_ENVELOPE_BYTES:
+            break  # Envelope.loads says so
     if not line:
         raise RemoteProtocolError("standard input ended without an out-of-band message")
     return Envelope.loads(bytes(line))
@@ -103,7 +105,12 @@ class Mailbox:
 
     def __init__(self, name: str) -> None:
         secret = hashlib.scrypt(
-            name.encode(), salt=b"quicpipe-lab mailbox", n=2**14, r=8, p=1, dklen=64
+            name.encode("utf-8", "surrogateescape"),  # an argument that is not UTF-8 is a name too
+            salt=b"quicpipe-lab mailbox",
+            n=2**14,
+            r=8,
+            p=1,
+            dklen=64,
         )
         self.path = MAILBOX_PREFIX + base64.urlsafe_b64encode(secret[:24]).decode()
         self._cipher = ChaCha20Poly1305(secret[32:])

@@ -17,40 +17,69 @@ from quicpipe_lab.errors import QuicpipeLabError, RemoteProtocolError
 from quicpipe_lab.protocol.accepter import Accepter, AccepterConfig
 from quicpipe_lab.protocol.dialer import Dialer, DialerConfig
 from quicpipe_lab.protocol.endpoint import Endpoint
-from quicpipe_lab.protocol.events import Closed, EndpointEvent, RelayRefused, StreamData
+from quicpipe_lab.protocol.events import (
+    Closed,
+    EndpointEvent,
+    RelayRefused,
+    StreamBroken,
+    StreamData,
+    StreamRefused,
+)
 from quicpipe_lab.shell.udp import UdpDriver
 
 E = TypeVar("E", bound=EndpointEvent)
 
 HIGH_WATER_BYTES = 1024 * 1024
 """A stream's writer waits in ``drain`` while so much is not acknowledged."""
+READ_AHEAD_BYTES = 256 * 1024
+"""So much, and up to twice as much, waits in memory for whoever reads a stream, beside the window
+that the peer may use (protocol/quic.py)."""
+GAVE_UP = 0x1
+"""The error code of a connection that did not come to its end in good order."""
 CLOSE_LINGER_S = 0.05
 """How long an endpoint stays after its CONNECTION_CLOSE, to repeat it if the first was lost."""
 
 
 class PeerStream:
-    """A bidirectional stream. ``reader`` is asyncio's own; writing paces itself by ``drain``."""
+    """A bidirectional stream. Reading and writing both pace themselves: who does not ``read`` is
+    sent no more than a window, and ``drain`` waits while too much is under way."""
 
     def __init__(self, peer: "Peer", stream_id: int) -> None:
         self.peer = peer
         self.stream_id = stream_id
-        self.reader = asyncio.StreamReader()
+        self._reader = asyncio.StreamReader(READ_AHEAD_BYTES)
+        # asyncio asks its transport to pause while the reader is full, and later to resume.
+        self._reader.set_transport(_StreamTransport(self))
         self._room = asyncio.Event()
+        self._ended = False
+        self._broken: str | None = None
+        self._refused: str | None = None
+
+    async def read(self, max_bytes: int = 65536) -> bytes:
+        """What has come, b"" at the stream's end. Raises RemoteProtocolError where it broke off
+        before its end."""
+        data = await self._reader.read(max_bytes)
+        if not data and self._broken is not None:
+            raise RemoteProtocolError(self._broken)
+        return data
 
     def write(self, data: bytes) -> None:
-        """Queue bytes."""
-        self.peer.machine.send_stream_data(self.stream_id, data)
-        self.peer.turn_soon()
+        """Queue bytes. Raises RemoteProtocolError where the peer wants no more of them."""
+        self._send(data, False)
 
     def write_eof(self) -> None:
         """No more bytes will follow."""
-        self.peer.machine.send_stream_data(self.stream_id, b"", end_stream=True)
-        self.peer.turn_soon()
+        self._send(b"", True)
 
     async def drain(self) -> None:
         """Wait until less than HIGH_WATER_BYTES are on their way."""
         while self.unacknowledged_bytes >= HIGH_WATER_BYTES:
             self.peer.raise_if_closed()
+            await self.moved()
+
+    async def acknowledged(self) -> None:
+        """Wait until the peer has everything, or is gone because it had."""
+        while self.unacknowledged_bytes and self.peer.closed is None:
             await self.moved()
 
     async def moved(self) -> None:
@@ -60,12 +89,59 @@ class PeerStream:
 
     @property
     def unacknowledged_bytes(self) -> int:
-        """Bytes written and not acknowledged yet."""
+        """Bytes written and not acknowledged yet; the stream's end counts as one."""
         return self.peer.machine.unacknowledged_bytes(self.stream_id)
+
+    # For the Peer
+
+    @property
+    def is_over(self) -> bool:
+        """Whether neither side has anything more to say on it."""
+        return self._ended and self.peer.machine.is_finished(self.stream_id)
 
     def wake(self) -> None:
         """Something moved: whoever drains may look again."""
         self._room.set()
+
+    def feed(self, data: bytes, ended: bool) -> None:
+        """The peer sent something."""
+        if data:
+            self._reader.feed_data(data)
+        if ended:
+            self._ended = True
+            self._reader.feed_eof()
+
+    def break_off(self, problem: str | None) -> None:
+        """Nothing more will come, unless the end has come before; ``problem``: why, or None where
+        that counts as the end."""
+        if not self._ended:
+            self._broken = problem
+            self.feed(b"", True)
+
+    def refuse(self, problem: str) -> None:
+        """The peer takes nothing more."""
+        self._refused = problem
+
+    def _send(self, data: bytes, end: bool) -> None:
+        if self._refused is not None:
+            raise RemoteProtocolError(self._refused)
+        self.peer.machine.send_stream_data(self.stream_id, data, end)
+        self.peer.turn_soon()
+
+
+class _StreamTransport(asyncio.ReadTransport):
+    """What a StreamReader knows of the stream that it is fed from."""
+
+    def __init__(self, stream: PeerStream) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def pause_reading(self) -> None:
+        self._stream.peer.machine.pause_stream(self._stream.stream_id)
+
+    def resume_reading(self) -> None:
+        self._stream.peer.machine.resume_stream(self._stream.stream_id)
+        self._stream.peer.turn_soon()
 
 
 class Peer:
@@ -81,10 +157,11 @@ class Peer:
         self.closed: Closed | None = None
         self.refused: RelayRefused | None = None
         self._observe = observe
-        self._seen: list[EndpointEvent] = []
+        self._seen: dict[type[Any], EndpointEvent] = {}
         self._waiters: list[tuple[type[Any], asyncio.Future[EndpointEvent]]] = []
         self._streams: dict[int, PeerStream] = {}
         self._incoming: asyncio.Queue[PeerStream] = asyncio.Queue()
+        self._over = asyncio.Event()
         self._turn_due = False
         self._driver = UdpDriver(machine, sock, self._dispatch)
 
@@ -103,7 +180,7 @@ class Peer:
         return self._add_stream(self.machine.open_stream())
 
     async def accept_stream(self) -> PeerStream:
-        """The next stream that the peer opened."""
+        """The next bidirectional stream that the peer opened."""
         getter = asyncio.ensure_future(self._incoming.get())
         closed = asyncio.ensure_future(self.event(Closed))
         done, pending = await asyncio.wait((getter, closed), return_when="FIRST_COMPLETED")
@@ -118,9 +195,9 @@ class Peer:
 
         Raises RemoteProtocolError where the relay refuses or the peer closes first.
         """
-        for event in self._seen:
-            if isinstance(event, kind):
-                return event
+        seen = self._seen.get(kind)
+        if isinstance(seen, kind):
+            return seen
         return await self.next_event(kind)
 
     async def next_event(self, kind: type[E]) -> E:
@@ -131,6 +208,12 @@ class Peer:
         event = await future
         assert isinstance(event, kind)
         return event
+
+    async def wait_closed(self) -> Closed:
+        """Wait for the connection's end, whatever it is like."""
+        await self._over.wait()
+        assert self.closed is not None
+        return self.closed
 
     def raise_if_closed(self) -> None:
         """RemoteProtocolError with the reason, where the connection is over."""
@@ -149,8 +232,10 @@ class Peer:
         """Say goodbye to peer and relay, and close the socket."""
         self.machine.close(error_code, reason)
         self._driver.turn()
-        await asyncio.sleep(CLOSE_LINGER_S)
-        self._driver.close()
+        try:
+            await asyncio.sleep(CLOSE_LINGER_S)
+        finally:
+            self._driver.close()
 
     def _turn(self) -> None:
         self._turn_due = False
@@ -162,30 +247,40 @@ class Peer:
 
     def _dispatch(self) -> None:
         while (event := self.machine.next_event()) is not None:
-            if isinstance(event, StreamData):
-                self._stream_data(event)
-                continue
-            if isinstance(event, Closed):
-                self.closed = event
-                for stream in self._streams.values():
-                    stream.reader.feed_eof()
-            elif isinstance(event, RelayRefused):
-                self.refused = event
-            self._seen.append(event)
+            match event:
+                case StreamData():
+                    self._stream_data(event)
+                    continue
+                case StreamBroken(stream_id, code) if stream_id in self._streams:
+                    problem = f"the peer gave the stream up (error {code:#x})"
+                    self._streams[stream_id].break_off(problem)
+                case StreamRefused(stream_id, code) if stream_id in self._streams:
+                    problem = f"the peer wants no more of the stream (error {code:#x})"
+                    self._streams[stream_id].refuse(problem)
+                case Closed():
+                    self.closed = event
+                    self._over.set()
+                    for stream in self._streams.values():
+                        # Some end the connection where they might have ended the stream.
+                        stream.break_off(describe(event) if event.error_code else None)
+                case RelayRefused():
+                    self.refused = event
+            self._seen.setdefault(type(event), event)
             self._observe(event)
             self._wake(event)
-        for stream in self._streams.values():
+        for stream in list(self._streams.values()):
             stream.wake()
+            if stream.is_over:
+                del self._streams[stream.stream_id]
 
     def _stream_data(self, event: StreamData) -> None:
         stream = self._streams.get(event.stream_id)
         if stream is None:
+            if event.stream_id & 2:
+                return  # unidirectional (RFC 9000, 2.1): there is nobody here for it
             stream = self._add_stream(event.stream_id)
             self._incoming.put_nowait(stream)
-        if event.data:
-            stream.reader.feed_data(event.data)
-        if event.ended:
-            stream.reader.feed_eof()
+        stream.feed(event.data, event.ended)
 
     def _wake(self, event: EndpointEvent) -> None:
         failed = isinstance(event, Closed) or (
@@ -219,12 +314,8 @@ async def dial(
     observe: Callable[[EndpointEvent], None] = lambda _: None,
 ) -> AsyncIterator[Peer]:
     """Open a connection to an accepter. The packet for it comes as InitialReady."""
-    peer = Peer(Dialer(config), sock, observe)
-    peer.start()
-    try:
+    async with _running(Peer(Dialer(config), sock, observe)) as peer:
         yield peer
-    finally:
-        await peer.close()
 
 
 @asynccontextmanager
@@ -234,9 +325,17 @@ async def accept(
     observe: Callable[[EndpointEvent], None] = lambda _: None,
 ) -> AsyncIterator[Peer]:
     """Be ready for a dialer; give its packet to ``peer.machine.accept(packet, peer.now)``."""
-    peer = Peer(Accepter(config), sock, observe)
+    async with _running(Peer(Accepter(config), sock, observe)) as peer:
+        yield peer
+
+
+@asynccontextmanager
+async def _running(peer: Peer) -> AsyncIterator[Peer]:
     peer.start()
     try:
         yield peer
-    finally:
-        await peer.close()
+    except BaseException:
+        # The other side must not take what it has for the whole.
+        await peer.close(GAVE_UP, "the other side gave up")
+        raise
+    await peer.close()

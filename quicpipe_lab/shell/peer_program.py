@@ -2,14 +2,17 @@
 
 import asyncio
 import os
+import re
 import signal
 import ssl
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from socket import AF_INET6
+from typing import Any, ParamSpec, TextIO, TypeVar, cast
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.logger import QuicLogger
@@ -24,6 +27,7 @@ from quicpipe_lab.protocol.events import (
     EndpointEvent,
     InitialReady,
     MailboxAnswered,
+    RelayLost,
     RelayRegistered,
 )
 from quicpipe_lab.protocol.quic import standard_configuration
@@ -34,10 +38,20 @@ from quicpipe_lab.shell.certificates import fingerprint, identity
 from quicpipe_lab.shell.event_log import EventLog
 from quicpipe_lab.shell.peer import Peer, PeerStream, accept, dial
 from quicpipe_lab.shell.trace_files import keylog_file, qlog_file
-from quicpipe_lab.shell.udp import local_address_towards, open_socket, resolve
+from quicpipe_lab.shell.udp import (
+    family_of,
+    local_address_towards,
+    open_socket,
+    resolve,
+    split_host_port,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 HELLO_INTERVAL_S = 1.0
 FILE_POLL_S = 0.05
+MAILBOX_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -74,45 +88,86 @@ PIN_HINT = "; pin its certificate with --relay-fingerprint HEX, or say --relay-i
 
 
 def run_dial(options: PeerOptions) -> int:
-    """The dialer. Exit status 0 after an orderly end, 1 where the connection failed."""
+    """The dialer. Exit status 0 after an orderly end, 1 where the connection failed, 128 and the
+    signal's number where one ended it."""
     if options.peer_fingerprint is None and not options.insecure:
         raise QuicpipeLabError(
             "whom to trust? give --peer-fingerprint HEX (the accepter prints it), or --insecure"
         )
-    return _run(_dial(options), options)
+    return _run(_dial, options)
 
 
 def run_accept(options: PeerOptions) -> int:
     """The accepter. Exit status as run_dial's."""
-    return _run(_accept(options), options)
+    return _run(_accept, options)
 
 
-def _run(program: Coroutine[Any, Any, None], options: PeerOptions) -> int:
-    """Run to the end, or until SIGINT or SIGTERM, with an orderly close in each case."""
-
-    async def until_signal() -> int:
-        task = asyncio.ensure_future(program)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
-        try:
-            await task
-        except asyncio.CancelledError:
-            return 130
-        except RemoteProtocolError as error:
-            unpinned = options.relay_fingerprint is None and "TLS with the relay" in str(error)
-            print(f"quicpipe-lab: {error}{PIN_HINT if unpinned else ''}", file=sys.stderr)
-            return 1
-        return 0
-
-    return asyncio.run(until_signal())
+Program = Callable[[PeerOptions, EventLog], Coroutine[Any, Any, None]]
 
 
-async def _dial(options: PeerOptions) -> None:
+def _run(program: Program, options: PeerOptions) -> int:
+    """Run to the end, or until a signal, with an orderly close in each case."""
+    _check(options)
+    # Opened before the loop runs: a FIFO may block, and Ctrl-C must still work.
+    with EventLog(options.events, options.node) as log:
+        return asyncio.run(_until_signal(program(options, log), options))
+
+
+async def _until_signal(program: Coroutine[Any, Any, None], options: PeerOptions) -> int:
+    task = asyncio.ensure_future(program)
+    loop = asyncio.get_running_loop()
+    signals: list[int] = []
+    failures: list[BaseException] = []
+
+    def caught(number: int) -> None:
+        signals.append(number)
+        task.cancel()
+
+    def failed(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # A callback's own mistake would otherwise go unseen, and the program wait for ever.
+        failures.append(context.get("exception") or RuntimeError(context["message"]))
+        task.cancel()
+
+    loop.set_exception_handler(failed)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            loop.add_signal_handler(number, caught, number)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if failures:
+            raise failures[0] from None
+        return 128 + signals[0]
+    except RemoteProtocolError as error:
+        unpinned = options.relay_fingerprint is None and "TLS with the relay" in str(error)
+        print(f"quicpipe-lab: {error}{PIN_HINT if unpinned else ''}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _check(options: PeerOptions) -> None:
+    """Raises QuicpipeLabError on what TLS, HTTP or a file name could not express."""
+    rules = {
+        "--idle-timeout": (1 <= options.idle_timeout <= 86400, "is 1 to 86400 seconds"),
+        "--direct-after": (options.direct_after >= 0, "is 0 or more bytes"),
+        "--alpn": (_is_ascii(options.alpn, 255), "is 1 to 255 ASCII characters"),
+        "--server-name": (_is_ascii(options.server_name, 253), "is an ASCII host name"),
+        "--token": (_is_ascii(options.token, 4096), "is ASCII without spaces"),
+        "--node": (not set(options.node) & set("/\0"), "names a file of --qlog: no slashes"),
+    }
+    for name, (holds, rule) in rules.items():
+        if not holds:
+            raise QuicpipeLabError(f"{name} {rule}")
+
+
+def _is_ascii(text: str | None, longest: int) -> bool:
+    return text is None or bool(re.fullmatch(rf"[!-~]{{1,{longest}}}", text))
+
+
+async def _dial(options: PeerOptions, log: EventLog) -> None:
     channel = oob.Channel.parse(options.oob)
     with ExitStack() as stack:
-        relay = _relay_address(options.relay, None)
-        run = _Run(options, relay, stack)
+        run = _Run(options, None, stack, log)
         config = DialerConfig(
             **run.shared,
             peer_fingerprint=_hex(options.peer_fingerprint),
@@ -126,25 +181,24 @@ async def _dial(options: PeerOptions) -> None:
                 await peer.event(Connected)
                 stream = peer.open_stream()
                 if options.pipe:
-                    await _join(stream, lambda: pipe.copy_in(0, stream), 1)
+                    await pipe.join(stream, 0, 1)
+                    await stream.acknowledged()
                 else:
                     await _say_hello(stream)
             finally:
                 run.log_statistics(peer)
 
 
-async def _accept(options: PeerOptions) -> None:
+async def _accept(options: PeerOptions, log: EventLog) -> None:
     channel = oob.Channel.parse(options.oob)
     certificate, private_key = identity(options.certificate_dir, "accepter", options.ephemeral)
     with ExitStack() as stack:
         print(f"fingerprint: {fingerprint(certificate)}", file=sys.stderr, flush=True)
-        log = stack.enter_context(EventLog(options.events, options.node))
         log.write("ready", fingerprint=fingerprint(certificate))
         envelope = None
         if channel.kind != "mailbox":
             envelope = await _read_local(channel)
-        relay = _relay_address(options.relay, envelope)
-        run = _Run(options, relay, stack, log)
+        run = _Run(options, envelope, stack, log)
         config = AccepterConfig(**run.shared, certificate=certificate, private_key=private_key)
         async with accept(config, run.sock, run.observe) as peer:
             try:
@@ -156,11 +210,12 @@ async def _accept(options: PeerOptions) -> None:
                 stream = await peer.accept_stream()
                 if options.echo:
                     await pipe.echo(stream)
-                    await _acknowledged(stream, peer)
                 elif options.pipe:
-                    await _join(stream, lambda: pipe.copy_in(0, stream), 1)
+                    await pipe.join(stream, 0, 1)
                 else:
                     await pipe.copy_out(stream, 1)
+                    stream.write_eof()
+                await stream.acknowledged()
             finally:
                 run.log_statistics(peer)
 
@@ -171,17 +226,14 @@ class _Run:
     def __init__(
         self,
         options: PeerOptions,
-        relay: tuple[TransportAddress, str],
+        envelope: Envelope | None,
         stack: ExitStack,
-        log: EventLog | None = None,
+        log: EventLog,
     ) -> None:
-        address, authority = relay
-        bind = resolve(options.bind)
-        if ":" in address.host and bind == ("0.0.0.0", bind.port):
-            bind = TransportAddress("::", bind.port)
+        address, bind, authority = _addresses(options, envelope)
         self.sock = stack.enter_context(open_socket(bind))
         port = self.sock.getsockname()[1]
-        self.log = log or stack.enter_context(EventLog(options.events, options.node))
+        self.log = log
         keylog = stack.enter_context(keylog_file(options.keylog))
         qlog = stack.enter_context(qlog_file(options.qlog, options.node or "peer"))
         trust = RelayTrust(
@@ -205,8 +257,15 @@ class _Run:
         }
 
     def observe(self, event: EndpointEvent) -> None:
-        """Into the event log."""
+        """Into the event log; and a person must know why nothing happens."""
         self.log.record(event)
+        if isinstance(event, RelayLost):
+            print(
+                f"quicpipe-lab: no connection with the relay: {event.problem};"
+                f" trying again in {event.retry_s:g} s",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def log_statistics(self, peer: Peer) -> None:
         """The last event: bytes by path and the round trip of the path in use."""
@@ -219,28 +278,17 @@ class _Run:
         )
 
 
-async def _join(
-    stream: PeerStream, send: Callable[[], Coroutine[Any, Any, None]], out: int
-) -> None:
-    """Both directions, until both have ended."""
-    with suppress(BrokenPipeError):
-        await asyncio.gather(send(), pipe.copy_out(stream, out))
-    await _acknowledged(stream, stream.peer)
-
-
-async def _acknowledged(stream: PeerStream, peer: Peer) -> None:
-    """Wait until the peer has everything, or is gone because it had."""
-    while stream.unacknowledged_bytes and peer.closed is None:
-        await stream.moved()
-
-
 async def _say_hello(stream: PeerStream) -> None:
-    """As the original's example does."""
-    stream.write(b"initial hello\n")
-    while True:
-        stream.write(b"hello\n")
-        stream.peer.raise_if_closed()
-        await asyncio.sleep(HELLO_INTERVAL_S)
+    """As the original's example does. A signal is its orderly end."""
+    try:
+        stream.write(b"initial hello\n")
+        while True:
+            stream.write(b"hello\n")
+            stream.peer.raise_if_closed()
+            await asyncio.sleep(HELLO_INTERVAL_S)
+    except asyncio.CancelledError:
+        await stream.peer.close()
+        raise
 
 
 # Out of band
@@ -254,7 +302,7 @@ async def _publish(
             # With --pipe standard output belongs to the stream.
             print(envelope.dumps(), file=sys.stderr if options.pipe else sys.stdout, flush=True)
         case "file":
-            await asyncio.to_thread(oob.write_file, Path(channel.name), envelope)
+            await _in_thread(oob.write_file, Path(channel.name), envelope)
         case "qr":
             oob.print_qr(envelope)
         case "mailbox":
@@ -272,19 +320,49 @@ async def _read_local(channel: oob.Channel) -> Envelope:
         path = Path(channel.name)
         while not path.exists():  # whichever of the peers is started first
             await asyncio.sleep(FILE_POLL_S)
-        return await asyncio.to_thread(oob.read_file, path)
+        return await _in_thread(oob.read_file, path)
     # A scanned QR code is typed, pasted or piped in: the same line on standard input.
-    return await asyncio.to_thread(oob.read_descriptor, 0)
+    return await _in_thread(oob.read_descriptor, 0)
+
+
+async def _in_thread(function: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """As asyncio.to_thread, but a FIFO or terminal that blocks it for ever does not keep the
+    program from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(answer: T | None, error: Exception | None) -> None:
+        if future.done():
+            return  # cancelled
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(cast(T, answer))
+
+    def run() -> None:
+        answer, problem = None, None
+        try:
+            answer = function(*given, **named)
+        except Exception as error:
+            problem = error
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, answer, problem)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await future
 
 
 async def _fetch(channel: oob.Channel, peer: Peer, options: PeerOptions) -> Envelope:
     mailbox = oob.Mailbox(channel.name)
     while True:
+        asked_at = peer.now
         answer = await _ask_relay(peer, "GET", mailbox.path, b"", options)
         if answer.status == 200:
             return mailbox.open(answer.body)
         if answer.status != 404:
             raise RemoteProtocolError(f"the relay's mailbox refused: {answer.status}")
+        # Our relay holds the question until there is something; another may answer at once.
+        await asyncio.sleep(max(0.0, asked_at + MAILBOX_INTERVAL_S - peer.now))
 
 
 async def _ask_relay(
@@ -299,12 +377,22 @@ async def _ask_relay(
 # Settings
 
 
-def _relay_address(option: str | None, envelope: Envelope | None) -> tuple[TransportAddress, str]:
-    """The relay's numeric address, and its name for HTTP."""
-    text = option or os.environ.get("QHOST") or (envelope and envelope.relay)
+def _addresses(
+    options: PeerOptions, envelope: Envelope | None
+) -> tuple[TransportAddress, TransportAddress, str]:
+    """The relay's address, our own of the same family, and the relay's name for HTTP."""
+    text = options.relay or os.environ.get("QHOST") or (envelope and envelope.relay)
     if not text:
         raise QuicpipeLabError("which relay? give --relay HOST:PORT, or set QHOST")
-    return resolve(text, default_port=443), text
+    bind = resolve(options.bind)
+    if bind.host in ("0.0.0.0", "::"):
+        relay = resolve(text, default_port=443)
+        bind = TransportAddress("::" if family_of(relay) == AF_INET6 else "0.0.0.0", bind.port)
+    else:
+        relay = resolve(text, default_port=443, family=family_of(bind))
+    if relay.port == 0:
+        raise QuicpipeLabError(f"relay {text!r}: nobody listens on port 0")
+    return relay, bind, text
 
 
 def _relay_configuration(
@@ -317,8 +405,7 @@ def _relay_configuration(
     configuration = standard_configuration(
         is_client=True, alpn=[], idle_timeout_s=45.0, qlog=qlog, keylog=keylog
     )
-    host = authority.rpartition(":")[0].strip("[]") or authority
-    configuration.server_name = host
+    configuration.server_name, _ = split_host_port(authority, default_port=443)
     if trust.fingerprint is None and not trust.insecure:
         configuration.verify_mode = ssl.CERT_REQUIRED
         if options.relay_ca is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import stat
 from contextlib import suppress
 
@@ -20,22 +21,45 @@ async def copy_in(descriptor: int, stream: PeerStream) -> None:
 
 async def copy_out(stream: PeerStream, descriptor: int) -> None:
     """Everything that the peer sends, until its end. Raises BrokenPipeError."""
-    while data := await stream.reader.read(CHUNK_BYTES):
+    while data := await stream.read(CHUNK_BYTES):
         await _write(descriptor, data)
 
 
 async def echo(stream: PeerStream) -> None:
     """Send back what comes, until its end."""
-    while data := await stream.reader.read(CHUNK_BYTES):
+    while data := await stream.read(CHUNK_BYTES):
         stream.write(data)
         await stream.drain()
     stream.write_eof()
 
 
+async def join(stream: PeerStream, read_from: int, write_to: int) -> None:
+    """Both directions, until both have ended, one has failed, or the peer is gone."""
+    sending = asyncio.ensure_future(copy_in(read_from, stream))
+    receiving = asyncio.ensure_future(copy_out(stream, write_to))
+    gone = asyncio.ensure_future(stream.peer.wait_closed())
+    try:
+        running = {sending, receiving, gone}
+        while sending in running or receiving in running:
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            if gone in done:
+                # Nobody is left to send to, but what has come is still to be written.
+                sending.cancel()
+                running.discard(sending)
+    finally:
+        for task in (sending, receiving, gone):
+            task.cancel()
+        await asyncio.gather(sending, receiving, gone, return_exceptions=True)
+
+
 async def _read(descriptor: int) -> bytes:
-    if _can_be_watched(descriptor):
-        await _ready(descriptor, write=False)
-    return os.read(descriptor, CHUNK_BYTES)
+    while True:
+        if _can_be_watched(descriptor):
+            await _ready(descriptor, write=False)
+        with suppress(BlockingIOError):  # somebody else shares the descriptor, and was faster
+            return os.read(descriptor, CHUNK_BYTES)
 
 
 async def _write(descriptor: int, data: bytes) -> None:
@@ -46,7 +70,8 @@ async def _write(descriptor: int, data: bytes) -> None:
             await _ready(descriptor, write=True)
         # The descriptor may be shared and blocking; but when poll says writable, a pipe has room
         # for at least PIPE_BUF bytes, and so much never blocks.
-        view = view[os.write(descriptor, view[: 4096 if watched else None]) :]
+        with suppress(BlockingIOError):
+            view = view[os.write(descriptor, view[: select.PIPE_BUF if watched else None]) :]
 
 
 def _can_be_watched(descriptor: int) -> bool:

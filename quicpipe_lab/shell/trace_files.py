@@ -21,15 +21,18 @@ def qlog_file(directory: Path | None, name: str) -> Iterator[QuicLogger | None]:
     if directory is None:
         yield None
         return
+    path = directory / f"{name}.qlog"
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        file = path.open("w", encoding="utf-8")  # now, so that a bad path is found out at once
     except OSError as error:
-        raise QuicpipeLabError(f"qlog {directory}: {error.strerror or error}") from None
+        raise QuicpipeLabError(f"qlog {path}: {error.strerror or error}") from None
     logger = QuicLogger()
-    try:
-        yield logger
-    finally:
-        (directory / f"{name}.qlog").write_text(json.dumps(logger.to_dict()), encoding="utf-8")
+    with file:
+        try:
+            yield logger
+        finally:
+            json.dump(logger.to_dict(), file)
 
 
 @contextmanager

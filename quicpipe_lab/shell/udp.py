@@ -4,9 +4,13 @@ The machine never learns who drives it; this file never learns what it does.
 """
 
 import asyncio
+import ipaddress
+import re
 import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
 from quicpipe_lab.errors import QuicpipeLabError
@@ -28,31 +32,59 @@ class Machine(Protocol):
     def handle_timer(self, now: float, /) -> None: ...
 
 
-def resolve(text: str, *, default_port: int | None = None) -> TransportAddress:
-    """``HOST:PORT`` to a numeric address. Raises QuicpipeLabError in one line."""
-    host, separator, port_text = text.rpartition(":")
-    if not separator or (host.count(":") and not host.startswith("[")):
-        host, port_text = text, "" if default_port is None else str(default_port)
+def split_host_port(text: str, default_port: int | None = None) -> tuple[str, int]:
+    """``HOST:PORT``, ``[IPV6]:PORT``, or without the port where there is a default. Raises
+    QuicpipeLabError."""
+    match = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?", text, re.ASCII)
+    if match is None and _address_or_none(text) is not None:
+        match = re.fullmatch(r"(.+)()()", text)  # IPv6 without brackets can have no port
+    port = None if match is None else int(match[3]) if match[3] else default_port
+    if match is None or port is None or port > 65535:
+        raise QuicpipeLabError(f"{text!r} is not HOST:PORT")
+    return match[1] or match[2], port
+
+
+def _address_or_none(text: str) -> IPv4Address | IPv6Address | None:
+    """The address that a text spells, if it spells one."""
     try:
-        port = int(port_text)
-        if not 0 <= port < 65536:
-            raise ValueError
+        return ipaddress.ip_address(text)
     except ValueError:
-        raise QuicpipeLabError(f"{text!r} is not HOST:PORT") from None
+        return None
+
+
+def resolve(
+    text: str, *, default_port: int | None = None, family: int = socket.AF_UNSPEC
+) -> TransportAddress:
+    """``HOST:PORT`` to a numeric address, of one family if need be. Raises QuicpipeLabError in one
+    line."""
+    host, port = split_host_port(text, default_port)
     try:
-        found = socket.getaddrinfo(host.strip("[]") or None, port, type=socket.SOCK_DGRAM)
+        found = socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM)
     except OSError as error:
         raise QuicpipeLabError(f"cannot resolve {host!r}: {error.strerror}") from None
+    except UnicodeError:
+        raise QuicpipeLabError(f"cannot resolve {host!r}: it is no host name") from None
     return TransportAddress(str(found[0][4][0]), port)
+
+
+def family_of(address: TransportAddress) -> int:
+    """AF_INET or AF_INET6."""
+    return socket.AF_INET6 if ":" in address.host else socket.AF_INET
 
 
 def open_socket(bind: TransportAddress) -> socket.socket:
     """A non-blocking UDP socket. Raises QuicpipeLabError where the address cannot be had."""
-    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM)
+    family = family_of(bind)
+    try:
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError as error:
+        raise QuicpipeLabError(f"cannot use UDP address {bind}: {error.strerror}") from None
     sock.setblocking(False)
     for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-        sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+        with suppress(OSError):  # some systems refuse what others cut down to their limit
+            sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     try:
         sock.bind(bind)
     except OSError as error:
@@ -63,8 +95,7 @@ def open_socket(bind: TransportAddress) -> socket.socket:
 
 def local_address_towards(remote: TransportAddress, port: int) -> TransportAddress:
     """Our own address on the way to ``remote``, with ``port``. Nothing is sent."""
-    family = socket.AF_INET6 if ":" in remote.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+    with socket.socket(family_of(remote), socket.SOCK_DGRAM) as sock:
         try:
             sock.connect(remote)
         except OSError as error:

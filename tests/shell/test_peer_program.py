@@ -15,6 +15,7 @@ from quicpipe_lab.model.event import Event
 
 COMMAND = [sys.executable, "-m", "quicpipe_lab.cli"]
 DEADLINE_S = 30
+TO_NOBODY = ("--relay", "127.0.0.1:1", "--insecure")
 
 
 class Programs:
@@ -26,7 +27,7 @@ class Programs:
         environment = {k: v for k, v in os.environ.items() if k not in ("QHOST",)}
         self.environment = environment | {"XDG_DATA_HOME": str(folder / "data")}
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str | bytes, **options: Any) -> subprocess.Popen[bytes]:
         options = {"stdin": subprocess.DEVNULL} | options
         process = subprocess.Popen(
             [*COMMAND, *arguments],
@@ -202,12 +203,34 @@ def test_an_unpinned_relay_needs_a_known_authority(programs: Programs) -> None:
         (["relay", "--strict"], b"", "token"),
         (["relay", "--xdp", "eth9"], b"", "XDP"),
         (["frobnicate"], b"", "frobnicate"),
+        (["dial", "--relay", "127.0.0.1:0", "--insecure"], b"", "port 0"),
+        (["dial", "--relay", "a" * 70 + ":1", "--insecure"], b"", "resolve"),
+        (["dial", "--relay", ":1", "--insecure"], b"", "HOST:PORT"),
+        (["dial", "--relay", "127.0.0.1:65536", "--insecure"], b"", "HOST:PORT"),
+        (["dial", "--relay", "127.0.0.1:1", "--insecure", "--bind", "[::1]:0"], b"", "resolve"),
+        (["dial", *TO_NOBODY, "--idle-timeout", "nan"], b"", "--idle-timeout"),
+        (["dial", *TO_NOBODY, "--idle-timeout", "-1"], b"", "--idle-timeout"),
+        (["dial", *TO_NOBODY, "--idle-timeout", "inf"], b"", "--idle-timeout"),
+        (["dial", *TO_NOBODY, "--idle-timeout", "soon"], b"", "--idle-timeout"),
+        (["dial", *TO_NOBODY, "--direct-after", "-1"], b"", "--direct-after"),
+        (["dial", *TO_NOBODY, "--alpn", ""], b"", "--alpn"),
+        (["dial", *TO_NOBODY, "--alpn", "\u00e4"], b"", "--alpn"),
+        (["dial", *TO_NOBODY, "--server-name", "\u00e4"], b"", "--server-name"),
+        (["dial", *TO_NOBODY, "--token", "a\nb"], b"", "--token"),
+        (["dial", *TO_NOBODY, "--token", "\udcff"], b"", "--token"),
+        (["dial", *TO_NOBODY, "--node", "../alice", "--qlog", "q"], b"", "--node"),
+        (["dial", *TO_NOBODY, "--qlog", "/proc/nowhere"], b"", "qlog"),
+        (["dial", *TO_NOBODY, "--qlog", "/proc"], b"", "qlog"),
+        (["dial", *TO_NOBODY, "--keylog", "/proc/nowhere"], b"", "keylog"),
+        (["dial", *TO_NOBODY, "--events", "/proc/nowhere"], b"", "events"),
+        (["dial", *TO_NOBODY, "--events", "fd:77"], b"", "events"),
+        (["accept", "--relay", "127.0.0.1:1"], b"x" * 5000, "over 4096"),
     ],
 )
 def test_bad_input_gets_one_line(
     programs: Programs, arguments: list[str], stdin: bytes, says: str
 ) -> None:
-    process = programs.start(*arguments, stdin=subprocess.PIPE)
+    process = programs.start(*map(os.fsencode, arguments), stdin=subprocess.PIPE)
     out, complaint = process.communicate(stdin, DEADLINE_S)
     lines = [line for line in complaint.decode().splitlines() if "fingerprint: " not in line]
     assert out == b""
