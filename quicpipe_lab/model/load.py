@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,12 +19,17 @@ from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model import link_presets
 from quicpipe_lab.model.link import BurstLoss, LinkBehavior, LinkPreset
 from quicpipe_lab.model.nat import (
-    PRESETS,
+    AddressPooling,
     FilteringBehavior,
+    FilterScope,
+    Hairpinning,
     MappingBehavior,
+    MappingRefresh,
     NatBehavior,
     PortAssignment,
+    UnsolicitedReaction,
 )
+from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.scenario import (
     Cut,
     Outcome,
@@ -187,14 +193,41 @@ def _link_fields(table: "_Table") -> dict[str, Any]:
     return fields
 
 
+_NAT_CHOICES: dict[str, type[StrEnum]] = {
+    "mapping": MappingBehavior,
+    "filtering": FilteringBehavior,
+    "filter_scope": FilterScope,
+    "port_assignment": PortAssignment,
+    "refresh": MappingRefresh,
+    "hairpinning": Hairpinning,
+    "unsolicited": UnsolicitedReaction,
+    "pooling": AddressPooling,
+}
+_NAT_COUNTS = ("port_step", "port_block_size", "mappings_per_subscriber", "external_addresses")
+
+
 def _behavior(table: "_Table") -> NatBehavior:
+    """The preset's, or the default's, with the fields that are given in their place."""
     base = table.preset(PRESETS) or NatBehavior()
-    return NatBehavior(
-        mapping=table.choice("mapping", MappingBehavior, base.mapping),
-        filtering=table.choice("filtering", FilteringBehavior, base.filtering),
-        port_assignment=table.choice("port_assignment", PortAssignment, base.port_assignment),
-        mapping_lifetime_s=table.number("mapping_lifetime_s", base.mapping_lifetime_s),
-    )
+    fields: dict[str, Any] = {}
+    for name, kind in _NAT_CHOICES.items():
+        if name in table:
+            fields[name] = table.choice(name, kind)
+    for name in ("mapping_lifetime_s", "answered_lifetime_s"):
+        if name in table:
+            fields[name] = table.number(name)
+    for name in _NAT_COUNTS:
+        if name in table:
+            fields[name] = table.take(name, int)
+    for name in ("port_parity", "port_contiguity"):
+        if name in table:
+            fields[name] = table.take(name, bool)
+    if "port_range" in table:
+        fields["port_range"] = table.ports("port_range")
+    try:
+        return replace(base, **fields)
+    except ScenarioError as error:
+        raise table.wrong(error.path, error.problem) from None
 
 
 _REQUIRED: Any = object()
@@ -255,6 +288,12 @@ class _Table:
         value = self.take(key, list)
         if len(value) != 2 or not all(isinstance(one, str) for one in value):
             raise self.wrong(key, 'must be two names, as ["core", "alice"]')
+        return value[0], value[1]
+
+    def ports(self, key: str) -> tuple[int, int]:
+        value = self.take(key, list)
+        if len(value) != 2 or not all(type(one) is int for one in value):
+            raise self.wrong(key, "must be the first and the last port, as [1024, 65535]")
         return value[0], value[1]
 
     def table(self, key: str) -> "_Table":

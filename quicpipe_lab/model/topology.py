@@ -155,8 +155,6 @@ class Topology:
             if node.name in seen:
                 raise ScenarioError(where, "two nodes have this name")
             seen.add(node.name)
-            if isinstance(node, Nat) and not 0 < node.behavior.mapping_lifetime_s < float("inf"):
-                raise ScenarioError(where, "mapping_lifetime_s must be finite and above 0")
         for index, link in enumerate(self.links):
             for end, name in enumerate(link.between):
                 if name not in seen:

@@ -16,7 +16,8 @@ from quicpipe_lab.model.load import (
     scenario_from_toml,
     topology_from_toml,
 )
-from quicpipe_lab.model.nat import PRESETS, FilteringBehavior, MappingBehavior, PortAssignment
+from quicpipe_lab.model.nat import FilteringBehavior, MappingBehavior, PortAssignment
+from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.scenario import Cut, Outcome, Restore, Transfer, WaitFor
 from quicpipe_lab.model.topology import Link, Nat, Topology
 
@@ -159,7 +160,32 @@ BAD_TOPOLOGIES = [
     (
         'preset = "home"',
         "mapping_lifetime_s = 0",
-        "t.toml:5: node 'nat-a': mapping_lifetime_s must be finite and above 0",
+        "t.toml:5: nat[0].mapping_lifetime_s: is finite and above 0, not 0",
+    ),
+    (
+        'preset = "home"',
+        "port_block_size = 64",
+        "t.toml:5: nat[0].port_block_size: belongs to port_assignment 'block' (RFC 7422)",
+    ),
+    (
+        'preset = "home"',
+        'port_assignment = "preserving-overloading", filtering = "EIF"',
+        "t.toml:5: nat[0].filtering: RFC 4787 4.2.1:",
+    ),
+    (
+        'preset = "home"',
+        'port_assignment = "sequential", port_parity = true',
+        "t.toml:5: nat[0].port_parity: RFC 4787 REQ-4:",
+    ),
+    (
+        'preset = "home"',
+        'port_range = [1024, "x"]',
+        "t.toml:5: nat[0].port_range: must be the first and the last port",
+    ),
+    (
+        'preset = "home"',
+        'unsolicited = "conntrack"',
+        "t.toml:5: nat[0].port_assignment: plain Linux",
     ),
     ('["core", "nat-a"]', '["core"]', "t.toml:13: link[1].between: must be two names"),
     ('["core", "nat-a"]', '["core", 1]', "t.toml:13: link[1].between: must be two names"),

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.link import LinkBehavior
-from quicpipe_lab.model.nat import NatBehavior
 from quicpipe_lab.model.topology import (
     CARRIER_POOL,
     CORE,
@@ -153,9 +152,3 @@ def test_links_are_plain_or_behave() -> None:
     assert not Link((CORE, "a"), LinkBehavior()).is_plain
     assert not Link((CORE, "a"), towards_upper=slow).is_plain
     assert Link.both_ways((CORE, "a"), slow) == Link((CORE, "a"), slow, slow)
-
-
-@pytest.mark.parametrize("lifetime_s", [0.0, -1.0, float("inf"), float("nan")])
-def test_an_impossible_lifetime_of_mappings(lifetime_s: float) -> None:
-    with pytest.raises(ScenarioError, match=r"^node 'n': mapping_lifetime_s"):
-        Topology("t", (Nat("n", NatBehavior(mapping_lifetime_s=lifetime_s)),), (Link((CORE, "n")),))

@@ -7,7 +7,8 @@ import pytest
 from quicpipe_lab.errors import LocalProtocolError, RemoteProtocolError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.expectation import can_go_direct
-from quicpipe_lab.model.nat import PRESETS, FilteringBehavior, MappingBehavior, NatBehavior
+from quicpipe_lab.model.nat import FilteringBehavior, MappingBehavior, NatBehavior
+from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.protocol import endpoint
 from quicpipe_lab.protocol.control import PunchMessage
 from quicpipe_lab.protocol.events import (

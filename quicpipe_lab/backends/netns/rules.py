@@ -16,6 +16,8 @@ each mapping. Every timer is refreshed by outbound packets alone (REQ-6), as the
 nowhere but in ``record``.
 """
 
+from dataclasses import fields
+
 from quicpipe_lab.backends.netns.blueprint import Chain, Set, Table
 from quicpipe_lab.errors import UnsupportedBehaviorError
 from quicpipe_lab.model.nat import (
@@ -56,6 +58,7 @@ _REVERSED = {"ip daddr": "ip saddr", "udp dport": "udp sport"}
 
 def nat_table(behavior: NatBehavior, wan: str) -> Table:
     """The rules of a NAT whose outside interface is ``wan``. Raises UnsupportedBehaviorError."""
+    _refuse(behavior)
     lifetime_s = _whole_seconds(behavior.mapping_lifetime_s)
     return Table(
         "nat",
@@ -67,6 +70,24 @@ def nat_table(behavior: NatBehavior, wan: str) -> Table:
             Chain("record", "filter", "postrouting", _AFTER_NAT, _record(behavior, wan)),
         ],
     )
+
+
+def _refuse(behavior: NatBehavior) -> None:
+    """What is declared and not made."""
+    known = NatBehavior(
+        behavior.mapping,
+        behavior.filtering,
+        PortAssignment.PRESERVING,
+        behavior.mapping_lifetime_s,
+    )
+    for field in fields(NatBehavior):
+        value = getattr(behavior, field.name)
+        if field.name == "port_assignment" and value is PortAssignment.RANDOM:
+            continue
+        if value != getattr(known, field.name):
+            raise UnsupportedBehaviorError(
+                f"{field.name} = {value}: the netns backend does not have it"
+            )
 
 
 def conntrack_sysctls(behavior: NatBehavior) -> list[list[str]]:

@@ -24,7 +24,11 @@ pytestmark = pytest.mark.netns
 
 CELLS = [
     NatBehavior(*cell)
-    for cell in itertools.product(MappingBehavior, FilteringBehavior, PortAssignment)
+    for cell in itertools.product(
+        MappingBehavior,
+        FilteringBehavior,
+        (PortAssignment.PRESERVING, PortAssignment.RANDOM),
+    )
 ]
 IP_RECVERR = 11  # ip(7); the socket module has no name for it
 EIM, ADM, APDM = MappingBehavior

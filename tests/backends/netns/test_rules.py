@@ -61,7 +61,11 @@ table ip nat {
 
 ALL_BEHAVIORS = [
     NatBehavior(*cell)
-    for cell in itertools.product(MappingBehavior, FilteringBehavior, PortAssignment)
+    for cell in itertools.product(
+        MappingBehavior,
+        FilteringBehavior,
+        (PortAssignment.PRESERVING, PortAssignment.RANDOM),
+    )
 ]
 
 
@@ -80,7 +84,7 @@ def test_every_behavior_has_rules_of_its_own() -> None:
     assert len(texts) == len(ALL_BEHAVIORS)
 
 
-@pytest.mark.parametrize("lifetime_s", [0.0, 0.5, 1.5])
+@pytest.mark.parametrize("lifetime_s", [0.5, 1.5])
 def test_lifetimes_that_conntrack_cannot_count(lifetime_s: float) -> None:
     behavior = NatBehavior(mapping_lifetime_s=lifetime_s)
     with pytest.raises(UnsupportedBehaviorError, match="whole seconds"):

@@ -1,11 +1,14 @@
 """The bundled scenarios on the real kernel, through the command line, as a person runs them."""
 
+import contextlib
+import dataclasses
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,9 @@ import pytest
 
 from quicpipe_lab import resources
 from quicpipe_lab.backends import base
+from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.event import Event
-from quicpipe_lab.model.nat import PRESETS
+from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Cut, Outcome, Restore, Scenario, Transfer, WaitFor
 from quicpipe_lab.model.topology import Host, Link, Nat, Relay, Topology
@@ -190,6 +194,101 @@ def test_a_scenario_written_in_python(tmp_path: Path) -> None:
     assert result.transferred_bytes == 100_000
     assert {"lab-up", "connected", "path-changed", "transfer-complete", "done"} <= set(seen)
     assert Restore not in map(type, scenario.steps)
+
+
+def test_runs_in_one_process_leave_no_file_open(tmp_path: Path) -> None:
+    scenario = resources.find_scenario("public-to-nat")
+    assert base.run(scenario, run_dir=tmp_path / "first").ok
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    assert base.run(scenario, run_dir=tmp_path / "second").ok
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_a_run_given_up_at_any_moment_leaves_no_file_open(tmp_path: Path) -> None:
+    scenario = resources.find_scenario("public-to-nat")
+    base.run(scenario, run_dir=tmp_path / "whole")
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for moment in range(8):
+        short = dataclasses.replace(scenario, deadline_s=0.1 + moment * 0.06)
+        result = base.run(short, run_dir=tmp_path / str(moment))
+        assert result.failure is None or "deadline" in result.failure
+        assert len(os.listdir("/proc/self/fd")) == before, moment  # noqa: PTH208
+
+
+@pytest.mark.parametrize("role", ["relay", "accepter", "dialer"])
+def test_a_program_that_dies_fails_the_run_at_once(role: str, tmp_path: Path) -> None:
+    scenario = resources.find_scenario("public-to-nat")
+    node = getattr(scenario, role)
+    command = {"relay": "relay", "accepter": "accept", "dialer": "dial"}[role]
+
+    def kill(event: Event) -> None:
+        if event.name != "connected":
+            return
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                argv = (folder / "cmdline").read_bytes().split(b"\0")
+                if str(tmp_path / "qlog").encode() in argv and node.encode() in argv:
+                    os.kill(int(folder.name), signal.SIGKILL)
+
+    started = time.monotonic()
+    result = base.run(scenario, run_dir=tmp_path, observe=kill)
+    assert result.outcome is Outcome.FAILED
+    assert result.failure is not None
+    assert result.failure.startswith(f"the {command} ended too early")
+    assert time.monotonic() - started < 10
+
+
+def test_two_runs_at_one_moment_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda *_: "20260101-000000")
+    folders: list[Path] = []
+
+    class Backend:
+        name = "pretended"
+
+        def run(self, scenario: Scenario, run_dir: Path, observe: base.Observer) -> RunResult:
+            folders.append(run_dir)
+            if len(folders) == 1:
+                base.run(scenario)
+            raise ScenarioError("", "enough")
+
+    monkeypatch.setattr(base, "find_backend", lambda _: Backend())
+    with pytest.raises(ScenarioError, match="enough"):
+        base.run(resources.find_scenario("nat-to-nat"))
+    assert [path.name for path in folders] == [
+        "nat-to-nat-20260101-000000",
+        "nat-to-nat-20260101-000000-1",
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_end_a_run_as_ctrl_c_does(number: signal.Signals, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "nat-to-nat", "--json", "--run-dir", str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    end_s = time.monotonic() + DEADLINE_S
+    log = tmp_path / "run" / "events.jsonl"
+    while not (log.exists() and "lab-up" in log.read_text()):
+        assert time.monotonic() < end_s
+    process.send_signal(number)
+    out, complaint = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 128 + number
+    assert complaint.count("\n") == 1
+    assert number.name in complaint
+    assert json.loads(out)["exit_status"] == 128 + number
+
+
+def test_a_run_dir_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    for folder in ("/proc", "/proc/nowhere"):
+        done = run_cli("nat-to-nat", "--run-dir", folder, cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert "run_dir" in done.stderr
 
 
 @pytest.mark.parametrize(
