@@ -26,6 +26,24 @@ class BackendUnavailableError(QuicpipeLabError):
         self.remedy = remedy
 
 
+class ProgramNotStartedError(QuicpipeLabError):
+    """A program in a lab; ``exit_status`` is what a shell would say: 127 not found, else 126."""
+
+    def __init__(self, problem: str, exit_status: int) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.exit_status = exit_status
+
+
+class LabEndedError(QuicpipeLabError):
+    """The lab is gone, and not by the doing of whoever holds it."""
+
+    def __init__(self, problem: str, on_purpose: bool = False) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.on_purpose = on_purpose
+
+
 class UnsupportedBehaviorError(QuicpipeLabError):
     """A backend was asked for a behaviour that it cannot express exactly."""
 

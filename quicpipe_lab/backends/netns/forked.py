@@ -13,12 +13,12 @@ from typing import BinaryIO, NoReturn
 class ForkedSupervisor:
     """What Lab needs of subprocess.Popen. ``control``: the number of the supervisor's socket."""
 
-    def __init__(self, control: int) -> None:
+    def __init__(self, control: int, name: str) -> None:
         reader, writer = os.pipe()
         self._ended = False
         self.pid = os.fork()
         if self.pid == 0:
-            _become_supervisor(control, reader)
+            _become_supervisor(control, name, reader)
         os.close(reader)
         self.stdin: BinaryIO = os.fdopen(writer, "wb")
 
@@ -29,7 +29,7 @@ class ForkedSupervisor:
             self._ended = True
 
 
-def _become_supervisor(control: int, blueprint: int) -> NoReturn:
+def _become_supervisor(control: int, name: str, blueprint: int) -> NoReturn:
     """In the child: all that the caller had open is closed, but what a fresh start would have."""
     try:
         os.setsid()
@@ -37,7 +37,7 @@ def _become_supervisor(control: int, blueprint: int) -> NoReturn:
         os.closerange(3, control)
         os.closerange(control + 1, os.sysconf("SC_OPEN_MAX"))
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
-        sys.argv = [sys.argv[0], str(control)]
+        sys.argv = [sys.argv[0], str(control), name]
         from quicpipe_lab.backends.netns.supervisor import main
 
         main()

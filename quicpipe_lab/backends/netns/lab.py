@@ -8,6 +8,7 @@ import contextlib
 import json
 import marshal
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,30 +20,39 @@ from quicpipe_lab.backends.netns.channel import MAX_FDS, Channel, Message
 from quicpipe_lab.backends.netns.cuts import cut_point, cuts_table
 from quicpipe_lab.backends.netns.failures import raise_described
 from quicpipe_lab.backends.netns.forked import ForkedSupervisor
+from quicpipe_lab.backends.netns.naming import places
 from quicpipe_lab.backends.netns.plan import plan
-from quicpipe_lab.backends.netns.process import Process
-from quicpipe_lab.errors import BackendUnavailableError, LocalProtocolError, QuicpipeLabError
+from quicpipe_lab.backends.netns.process import Process, pid_of, start_program
+from quicpipe_lab.errors import (
+    BackendUnavailableError,
+    LabEndedError,
+    LocalProtocolError,
+    QuicpipeLabError,
+)
+from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.model.topology import CORE, Topology
 
 __all__ = ["Lab", "Process"]
 
 # Without ``site``, which costs 3 ms and has nothing to add to where this process finds its modules.
 _START = (
-    "import sys; sys.path[:] = sys.argv[2:];"
+    "import sys; sys.path[:] = sys.argv[3:];"
     " from quicpipe_lab.backends.netns.supervisor import main; main()"
 )
 
 
-def _spawn_supervisor(control: int) -> subprocess.Popen[bytes]:
+def _spawn_supervisor(control: int, name: str) -> subprocess.Popen[bytes]:
     path = [entry or str(Path.cwd()) for entry in sys.path]
     return subprocess.Popen(
-        [sys.executable, "-S", "-c", _START, str(control), *path],
+        [sys.executable, "-S", "-c", _START, str(control), name, *path],
         stdin=subprocess.PIPE,
         pass_fds=[control],
         # Ctrl-C at the terminal is for the caller, which takes the lab down in its order.
         start_new_session=True,
     )
 
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _KEPT = 16
 _encoded: dict[str, Any] = {}
@@ -54,10 +64,25 @@ class Lab:
 
     ``fork``: the supervisor is forked from this process and not started anew, which is faster for
     many labs one after another; only where this process has a single thread and no event loop.
+    ``name`` is what other terminals know the lab by; without one it is made from the topology's.
+    ``kept`` labs are what commands mean that name none. Raises LocalProtocolError.
     """
 
-    def __init__(self, topology: Topology, *, fork: bool = False) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        fork: bool = False,
+        name: str | None = None,
+        kept: bool = False,
+    ) -> None:
         self.topology = topology
+        self.name = _own_name(topology) if name is None else name
+        if not _NAME.fullmatch(self.name):
+            raise LocalProtocolError(
+                f"{name!r} cannot be a lab's name: up to 64 letters, digits and . _ -"
+            )
+        self._kept = kept
         self._fork = fork
         self._channel: Channel | None = None
         self._supervisor: subprocess.Popen[bytes] | ForkedSupervisor | None = None
@@ -105,17 +130,33 @@ class Lab:
         self._channel, there = Channel.pair()
         with there:
             start = ForkedSupervisor if self._fork else _spawn_supervisor
-            self._supervisor = start(there.fileno())
+            self._supervisor = start(there.fileno(), self.name)
         assert self._supervisor.stdin is not None
         # Planned while the supervisor starts. Where it has ended already, its answer says why.
         with contextlib.suppress(BrokenPipeError), self._supervisor.stdin as stdin:
             text = json.dumps(plan(self.topology))
-            stdin.write(marshal.dumps((self.topology.name, text, _encoded.get(text))))
+            stdin.write(marshal.dumps((self._introduction(), text, _encoded.get(text))))
         _, (pidfd, *new) = self._receive()
         for fd in new:
             _keep(text, fd)
-        self._pid = _pid_of(pidfd)
+        self._pid = pid_of(pidfd)
         os.close(pidfd)
+
+    def _introduction(self) -> Message:
+        return {
+            "name": self.name,
+            "topology": self.topology.name,
+            "kept": self._kept,
+            "places": [tuple(place) for place in places(self.topology)],
+        }
+
+    def wait_for_end(self) -> LabEndedError:
+        """Wait until the lab is gone though this process has not asked for it; why it is."""
+        try:
+            self._receive()
+        except LabEndedError as error:
+            return error
+        raise LocalProtocolError("the supervisor spoke unasked")
 
     def down(self) -> None:
         """Kill what runs in it, and wait until all of it is gone. Idempotent."""
@@ -148,21 +189,13 @@ class Lab:
         when the lab was started. ``env`` replaces the environment.
         """
         self._require_node(node)
-        if not argv:
-            raise LocalProtocolError("a program's argv begins with its name")
         standard = {0: stdin, 1: stdout, 2: stderr}
         fds = {number: fd for number, fd in standard.items() if fd is not None}
-        fds |= extra_fds or {}
-        request: Message = {
-            "request": "spawn",
-            "node": node,
-            "argv": list(argv),
-            "fds": list(fds),
-            "env": None if env is None else dict(env),
-            "cwd": str(Path.cwd() if cwd is None else Path(cwd).absolute()),
-        }
-        _, (pidfd, exit_fd) = self._ask(request, list(fds.values()))
-        return Process(node, tuple(argv), _pid_of(pidfd), pidfd, exit_fd)
+        return start_program(self._ask, node, argv, {**fds, **(extra_fds or {})}, env=env, cwd=cwd)
+
+    def kill(self, process: Process) -> None:
+        """A program of this lab and all that it started, but for daemons."""
+        self._ask({"request": "kill", "pid": process.inner_pid})
 
     def preload(self) -> None:
         """Have the supervisor import what ``quicpipe-lab``'s programs need, before the first."""
@@ -202,7 +235,8 @@ class Lab:
 
     def _require_node(self, node: str) -> None:
         if node != CORE and node not in self.topology.by_name:
-            raise LocalProtocolError(f"there is no node {node!r}")
+            names = [CORE, *self.topology.by_name]
+            raise LocalProtocolError(f"there is no node {node!r}{did_you_mean(node, names)}")
 
     def _ask(self, request: Message, fds: Sequence[int] = ()) -> tuple[Message, list[int]]:
         if self._channel is None:
@@ -210,7 +244,8 @@ class Lab:
         try:
             self._channel.send(request, fds)
         except (BrokenPipeError, ConnectionResetError):
-            raise QuicpipeLabError("the lab's supervisor is gone") from None
+            self._receive()  # its last words, if there were any
+            raise LabEndedError("the lab's supervisor is gone") from None
         except OSError as error:
             raise QuicpipeLabError(f"cannot ask the supervisor: {error.strerror}") from None
         return self._receive()
@@ -220,7 +255,7 @@ class Lab:
         try:
             answer, fds = self._channel.receive()
         except EOFError:
-            raise QuicpipeLabError("the lab's supervisor is gone") from None
+            raise LabEndedError("the lab's supervisor is gone") from None
         raise_described(answer)
         return answer, fds
 
@@ -234,9 +269,6 @@ def _keep(text: str, fd: int) -> None:
     _encoded[text] = marshal.loads(data)
 
 
-def _pid_of(pidfd: int) -> int:
-    """The process id behind a pidfd, as this process's PID namespace counts."""
-    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
-        if line.startswith("Pid:"):
-            return int(line.split()[1])
-    raise QuicpipeLabError("the kernel does not tell a pidfd's process id: Linux 5.3 or later does")
+def _own_name(topology: Topology) -> str:
+    """For a lab that nobody has named."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", f"lab-{topology.name[:40]}-{os.urandom(4).hex()}")

@@ -1,12 +1,18 @@
-"""A program that runs in a lab, from the caller's side."""
+"""A program that runs in a lab, from the side of whoever started it."""
 
 import contextlib
 import os
 import select
 import signal
 import struct
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
-from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.backends.netns.channel import Message
+from quicpipe_lab.errors import LocalProtocolError, QuicpipeLabError
+
+Ask = Callable[[Message, Sequence[int]], tuple[Message, list[int]]]
+"""Sends a request with files to a supervisor and receives its answer."""
 
 EXIT_STATUS = struct.Struct("=i")
 """What an exit pipe says at the end: the exit code, or minus the signal that killed it."""
@@ -15,15 +21,16 @@ EXIT_STATUS = struct.Struct("=i")
 class Process:
     """A program in the lab. ``exit_fd`` becomes readable when it has ended, for selectors.
 
-    ``pid`` is its process id as this process sees it.
+    ``pid`` is its process id as this process sees it, ``inner_pid`` as the lab's processes do.
     """
 
     def __init__(
-        self, node: str, argv: tuple[str, ...], pid: int, pidfd: int, exit_fd: int
+        self, node: str, argv: tuple[str, ...], inner_pid: int, pidfd: int, exit_fd: int
     ) -> None:
         self.node = node
         self.argv = argv
-        self.pid = pid
+        self.pid = pid_of(pidfd)
+        self.inner_pid = inner_pid
         self.exit_fd = exit_fd
         self._pidfd = pidfd
         self._exit_code: int | None = None
@@ -71,3 +78,41 @@ class Process:
         poller = select.poll()
         poller.register(self.exit_fd, select.POLLIN)
         return bool(poller.poll(None if timeout_s is None else timeout_s * 1000))
+
+
+def start_program(
+    ask: Ask,
+    node: str,
+    argv: Sequence[str],
+    fds: Mapping[int, int],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    terminal: int | None = None,
+) -> Process:
+    """Have a supervisor start a program. Raises ProgramNotStartedError, LocalProtocolError.
+
+    ``fds``: a file's number in the program to its number here. ``terminal`` is the number in the
+    program of its controlling terminal. See Lab.spawn for the rest.
+    """
+    if not argv:
+        raise LocalProtocolError("a program's argv begins with its name")
+    request: Message = {
+        "request": "spawn",
+        "node": node,
+        "argv": list(argv),
+        "fds": list(fds),
+        "env": None if env is None else dict(env),
+        "cwd": str(Path.cwd() if cwd is None else Path(cwd).absolute()),
+        "terminal": terminal,
+    }
+    answer, (pidfd, exit_fd) = ask(request, list(fds.values()))
+    return Process(node, tuple(argv), answer["pid"], pidfd, exit_fd)
+
+
+def pid_of(pidfd: int) -> int:
+    """The process id behind a pidfd, as this process's PID namespace counts."""
+    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
+        if line.startswith("Pid:"):
+            return int(line.split()[1])
+    raise QuicpipeLabError("the kernel does not tell a pidfd's process id: Linux 5.3 or later does")

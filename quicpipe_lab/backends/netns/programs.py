@@ -11,11 +11,13 @@ import os
 import resource
 import signal
 import sys
+import termios
 import traceback
 from typing import NoReturn
 
 from quicpipe_lab.backends.netns.namespaces import enter
-from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.backends.netns.surroundings import Surroundings
+from quicpipe_lab.errors import ProgramNotStartedError
 
 OWN_PROGRAM = "quicpipe-lab"
 
@@ -25,25 +27,33 @@ _PRELOADED = (
     "quicpipe_lab.shell.relay_program",
 )
 _FIRST_FREE_FD = 3
-_NOT_STARTED = 127
+_NOT_STARTED, _NOT_FOUND = 126, 127
+"""Exit statuses, as shells have them."""
 
 
 class Program:
-    """What to start. ``fds``: number in the program to a file of the supervisor."""
+    """What to start. ``fds``: number in the program to a file of the supervisor.
+
+    ``terminal`` is the number of the one that is to be its controlling terminal.
+    """
 
     def __init__(
         self,
+        node: str,
         namespace: int,
         argv: list[str],
         fds: dict[int, int],
         env: dict[str, str] | None,
         cwd: str | None,
+        terminal: int | None,
     ) -> None:
+        self.node = node
         self.namespace = namespace
         self.argv = argv
         self.fds = fds
         self.env = env
         self.cwd = cwd
+        self.terminal = terminal
 
 
 def preload() -> None:
@@ -52,43 +62,52 @@ def preload() -> None:
         importlib.import_module(name)
 
 
-def start(program: Program, descriptor_limit: tuple[int, int]) -> int:
-    """The new process's id. Raises QuicpipeLabError where it cannot be started."""
+def start(program: Program, surroundings: Surroundings, descriptor_limit: tuple[int, int]) -> int:
+    """The new process's id. Raises ProgramNotStartedError."""
     if program.argv[0] == OWN_PROGRAM:
         preload()
+    surroundings.prepare(program.node)
     complaint, complaint_writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            _become(program, complaint_writer, descriptor_limit)
+            _become(program, surroundings, complaint_writer, descriptor_limit)
         finally:
             os._exit(_NOT_STARTED)
     os.close(complaint_writer)
     with os.fdopen(complaint, encoding="utf-8") as reader:
         problem = reader.read()
     if problem:
-        os.waitpid(pid, 0)
-        raise QuicpipeLabError(problem)
+        _, status = os.waitpid(pid, 0)
+        raise ProgramNotStartedError(problem, os.waitstatus_to_exitcode(status))
     return pid
 
 
-def _become(program: Program, complaint: int, descriptor_limit: tuple[int, int]) -> NoReturn:
+def _become(
+    program: Program,
+    surroundings: Surroundings,
+    complaint: int,
+    descriptor_limit: tuple[int, int],
+) -> NoReturn:
     """In the child. What goes wrong before the program runs is written to ``complaint``."""
     own = program.argv[0] == OWN_PROGRAM
     try:
         _reset_signals(python=own)
         os.setsid()
         enter(program.namespace)
+        surroundings.enter(program.node)
         complaint = _arrange_fds(program.fds, complaint)
+        if program.terminal is not None:
+            fcntl.ioctl(program.terminal, termios.TIOCSCTTY, 0)
         resource.setrlimit(resource.RLIMIT_NOFILE, descriptor_limit)
         if program.cwd is not None:
             os.chdir(program.cwd)
         if not own:
             _execute(program)
-    except (OSError, QuicpipeLabError) as error:
+    except (OSError, ProgramNotStartedError) as error:
         problem = f"{program.argv[0]} cannot be started: {_reason(error)}"
         os.write(complaint, problem.encode())
-        os._exit(_NOT_STARTED)
+        os._exit(getattr(error, "exit_status", _NOT_STARTED))
     os.close(complaint)
     if program.env is not None:
         os.environ.clear()
@@ -108,9 +127,9 @@ def _execute(program: Program) -> NoReturn:
         os.execvpe(program.argv[0], program.argv, env)
     except (FileNotFoundError, NotADirectoryError):
         where = "there is no such file" if "/" in program.argv[0] else "it is not on the PATH"
-        raise QuicpipeLabError(where) from None
+        raise ProgramNotStartedError(where, _NOT_FOUND) from None
     except OSError as error:
-        raise QuicpipeLabError(error.strerror) from None
+        raise ProgramNotStartedError(str(error.strerror), _NOT_STARTED) from None
 
 
 def _reset_signals(python: bool) -> None:

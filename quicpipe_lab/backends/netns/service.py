@@ -8,42 +8,57 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
 
-from quicpipe_lab.backends.netns import announcement, programs
+from quicpipe_lab.backends.netns import programs
 from quicpipe_lab.backends.netns.blueprint import table_from_json
 from quicpipe_lab.backends.netns.channel import Channel, Message
 from quicpipe_lab.backends.netns.failures import describe
 from quicpipe_lab.backends.netns.namespaces import enter
+from quicpipe_lab.backends.netns.naming import Place
+from quicpipe_lab.backends.netns.reception import (
+    Answer,
+    Operation,
+    Reception,
+    kill_session,
+    memory_file,
+    own_processes,
+)
+from quicpipe_lab.backends.netns.surroundings import Surroundings
+from quicpipe_lab.errors import LabEndedError
 
 EXIT_STATUS = struct.Struct("=i")
 """How a program ended, as ``os.waitstatus_to_exitcode`` gives it: what its exit pipe says."""
 
 _WAKEUP_SIZE_BYTES = 4096
 
-Answer = tuple[Message, list[int]]
-
 
 class Service:
-    """The supervisor's loop. ``files`` are the namespaces by node."""
+    """The supervisor's loop. ``files`` are the namespaces by node.
+
+    ``introduction`` is what the lab says of itself: its name, its topology's, its places.
+    """
 
     def __init__(
         self,
         channel: Channel,
         listener: socket.socket,
-        topology: str,
+        introduction: Message,
         files: dict[str, int],
         descriptor_limit: tuple[int, int],
     ) -> None:
         self._channel = channel
         self._listener = listener
-        self._topology = topology
-        self._started_s = time.time()
+        self._introduction = {**introduction, "started_s": time.time(), "files": files}
+        self._surroundings = Surroundings([Place(*one) for one in introduction["places"]])
         self._files = files
         self._descriptor_limit = descriptor_limit
         self._exit_pipes: dict[int, int] = {}
-        self._operations: dict[str, Callable[[Message, list[int]], Answer]] = {
+        self._programs: dict[int, tuple[str, list[str]]] = {}
+        self._operations: dict[str, Operation] = {
             "spawn": self._spawn,
+            "kill": self._kill,
             "preload": self._preload,
             "table": self._replace_table,
             "namespaces": self._namespaces,
@@ -58,8 +73,9 @@ class Service:
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         selector = selectors.DefaultSelector()
         selector.register(self._channel, selectors.EVENT_READ, self._answer_caller)
-        selector.register(self._listener, selectors.EVENT_READ, self._answer_stranger)
-        selector.register(woken, selectors.EVENT_READ, lambda: self._reap(woken))
+        visitors = {"describe": self._describe, "spawn": self._spawn, "end": self._end}
+        reception = Reception(self._listener, selector, visitors)
+        selector.register(woken, selectors.EVENT_READ, lambda: self._reap(woken, reception))
         while True:
             for key, _ in selector.select():
                 key.data()
@@ -80,23 +96,32 @@ class Service:
 
     def _spawn(self, request: Message, fds: list[int]) -> Answer:
         numbers: list[int] = request["fds"]
+        node = request["node"]
         program = programs.Program(
-            self._files[request["node"]],
+            node,
+            self._files[node],
             request["argv"],
             dict(zip(numbers, fds, strict=True)),
             request["env"],
             request["cwd"],
+            request["terminal"],
         )
         reader, writer = os.pipe()
         try:
-            pid = programs.start(program, self._descriptor_limit)
+            pid = programs.start(program, self._surroundings, self._descriptor_limit)
         except BaseException:
             os.close(reader)
             os.close(writer)
             raise
         # Not reaped before this request is answered, so the number cannot be another's.
         self._exit_pipes[pid] = writer
-        return {}, [os.pidfd_open(pid), reader]
+        self._programs[pid] = (node, program.argv)
+        return {"pid": pid}, [os.pidfd_open(pid), reader]
+
+    def _kill(self, request: Message, _fds: list[int]) -> Answer:
+        if request["pid"] in self._exit_pipes:
+            kill_session(request["pid"])
+        return {}, []
 
     def _preload(self, _request: Message, _fds: list[int]) -> Answer:
         programs.preload()
@@ -115,10 +140,25 @@ class Service:
     def _namespaces(self, request: Message, _fds: list[int]) -> Answer:
         return {}, [os.dup(self._files[node]) for node in request["nodes"]]
 
-    def _answer_stranger(self) -> None:
-        announcement.answer(self._listener, self._topology, self._started_s, self._files)
+    def _describe(self, _request: Message, _fds: list[int]) -> Answer:
+        """In a file, because large labs would not fit into a message."""
+        nodes = {os.fstat(file).st_ino: node for node, file in self._files.items()}
+        found = {pid: (*program, True) for pid, program in self._programs.items()}
+        for pid in own_processes():
+            with contextlib.suppress(OSError, KeyError):
+                node = nodes[Path(f"/proc/{pid}/ns/net").stat().st_ino]
+                found.setdefault(pid, (node, _argv(pid), False))
+        processes = [[pid, *one] for pid, one in sorted(found.items())]
+        return {}, [memory_file({**self._introduction, "processes": processes})]
 
-    def _reap(self, woken: socket.socket) -> None:
+    def _end(self, _request: Message, _fds: list[int]) -> NoReturn:
+        """By the wish of a visitor, which is told to the caller."""
+        last_words = LabEndedError("the lab was taken down with quicpipe-lab down", True)
+        with contextlib.suppress(OSError):
+            self._channel.send(describe(last_words))
+        raise SystemExit
+
+    def _reap(self, woken: socket.socket, reception: Reception) -> None:
         """Also what programs left behind: as process 1, the supervisor inherits orphans."""
         woken.recv(_WAKEUP_SIZE_BYTES)
         while True:
@@ -128,11 +168,18 @@ class Service:
                 return
             if pid == 0:
                 return
+            reception.forget(pid)
+            self._programs.pop(pid, None)
             writer = self._exit_pipes.pop(pid, None)
             if writer is not None:
                 with contextlib.suppress(BrokenPipeError):
                     os.write(writer, EXIT_STATUS.pack(os.waitstatus_to_exitcode(status)))
                 os.close(writer)
+
+
+def _argv(pid: int) -> list[str]:
+    text = Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace")
+    return text.removesuffix("\0").split("\0")
 
 
 def _stop(*_: object) -> None:

@@ -1,8 +1,8 @@
 """The lab's own process: owns the namespaces, starts programs in them, and takes all with it.
 
-Run by Lab, with the number of its control socket as its argument, and on standard input what is to
-be built, marshalled: the topology's name, the Blueprint as JSON, and its encoding or None. Two
-processes come of it:
+Run by Lab, with the number of its control socket and the lab's name as its arguments, and on
+standard input what is to be built, marshalled: what the lab says of itself (see Service), the
+Blueprint as JSON, and its encoding or None. Two processes come of it:
 
 - the *watcher* leaves the host's namespaces, forks the supervisor into a fresh PID namespace, and
   waits for the first of these to end: its caller, the control socket, the supervisor. Then it
@@ -42,7 +42,7 @@ def main() -> "NoReturn":
     caller = os.pidfd_open(os.getppid())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        listener = reserve_name()
+        listener = reserve_name(sys.argv[2])
         _leave_host()
         watcher = os.pidfd_open(os.getpid())
         pid = os.fork()
@@ -122,7 +122,7 @@ def _serve(channel: Channel, listener: socket.socket) -> None:
         syscalls.mount(
             "proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
         )
-    topology, text, spaces = marshal.loads(sys.stdin.buffer.read())
+    introduction, text, spaces = marshal.loads(sys.stdin.buffer.read())
     answer = [os.pidfd_open(os.getpid())]
     if spaces is None:
         # Imported only where it is needed: it takes longer than all the rest.
@@ -140,7 +140,7 @@ def _serve(channel: Channel, listener: socket.socket) -> None:
     # The caller need not wait for this import.
     from quicpipe_lab.backends.netns.service import Service
 
-    Service(channel, listener, topology, files, descriptor_limit).run()
+    Service(channel, listener, introduction, files, descriptor_limit).run()
 
 
 def _raise_descriptor_limit() -> tuple[int, int]:

@@ -10,13 +10,15 @@ import ctypes
 import os
 
 CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x2, 0x4, 0x8
-MS_REC, MS_SLAVE = 0x4000, 0x80000
+MS_BIND, MS_REC, MS_SLAVE = 0x1000, 0x4000, 0x80000
 
+_MNT_DETACH = 2
 _PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -32,14 +34,23 @@ def setns(fd: int, kind: int) -> None:
     _check(_libc.setns(fd, kind), "setns")
 
 
-def mount(source: str, target: str, filesystem: str, flags: int) -> None:
+def mount(source: str, target: str, filesystem: str, flags: int, options: str = "") -> None:
     """Mount, or change how an existing mount propagates."""
     _check(
         _libc.mount(
-            source.encode(), target.encode(), filesystem.encode(), ctypes.c_ulong(flags), None
+            source.encode(),
+            target.encode(),
+            filesystem.encode(),
+            ctypes.c_ulong(flags),
+            options.encode(),
         ),
         f"mount {target}",
     )
+
+
+def unmount(target: str) -> None:
+    """Take away what was mounted last on ``target``, also where it is in use."""
+    _check(_libc.umount2(target.encode(), _MNT_DETACH), f"unmount {target}")
 
 
 def set_parent_death_signal(signum: int) -> None:

@@ -1,0 +1,88 @@
+"""Which names a node knows the others by: the text of its /etc/hosts, and who is where.
+
+A private address means something behind its NAT only, so what a name stands for depends on where
+it is looked up. A router is known by the address that faces the one who asks. A host behind
+somebody else's NAT has no address at all from here: its NAT's is not its own, and a ping to that
+would be answered by the NAT. Such names stand in a comment and are not resolved.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:  # the supervisor, which has no use for it, starts faster without
+    from quicpipe_lab.model.topology import Topology
+
+_LOOPBACK = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+
+
+class Place(NamedTuple):
+    """A node and its link towards the core; the core itself has none.
+
+    ``realm`` is the NAT behind which ``address`` means something, or the core. ``gateway`` is the
+    address of the link's other end, which is ``upper``'s.
+    """
+
+    node: str
+    kind: str
+    realm: str
+    upper: str | None = None
+    address: str | None = None
+    gateway: str | None = None
+
+
+def places(topology: "Topology") -> list[Place]:
+    """Every node, from the core outwards."""
+    from quicpipe_lab.model.topology import CORE
+
+    found = [Place(CORE, "router", CORE)]
+    for node, uplink in topology.uplinks.items():
+        above = topology.nats_above(node)
+        found.append(
+            Place(
+                node,
+                type(topology.by_name[node]).__name__.lower(),
+                above[0].name if above else CORE,
+                uplink.upper,
+                str(uplink.lower_address),
+                str(uplink.upper_address),
+            )
+        )
+    return found
+
+
+def addresses(all_places: Sequence[Place]) -> dict[str, list[str]]:
+    """Every address of every node, the one towards the core first."""
+    found: dict[str, list[str]] = {place.node: [] for place in all_places}
+    for place in all_places:
+        if place.upper is not None and place.address is not None and place.gateway is not None:
+            found[place.node].insert(0, place.address)
+            found[place.upper].append(place.gateway)
+    return found
+
+
+def hosts_file(all_places: Sequence[Place], node: str) -> str:
+    """The /etc/hosts of a node."""
+    by_name = {place.node: place for place in all_places}
+    facing = _facing(by_name, node)
+    lines, hidden = [], []
+    for place in all_places:
+        address = place.address if place.node == node else facing.get(place.node)
+        if address is None and (place.realm == node or place.realm in facing):
+            address = place.address
+        if address is not None:
+            lines.append(f"{address}\t{place.node}\n")
+        elif place.node == node:
+            lines.append(f"127.0.1.1\t{node}\n")  # the core: none of its addresses is the first
+        else:
+            hidden.append(f"# {place.node} is behind {place.realm}: no address of its own here\n")
+    return "".join([_LOOPBACK, *lines, *hidden])
+
+
+def _facing(by_name: dict[str, Place], node: str) -> dict[str, str]:
+    """The routers between a node and the core, and their addresses on this side."""
+    found: dict[str, str] = {}
+    place = by_name[node]
+    while place.upper is not None and place.gateway is not None:
+        found[place.upper] = place.gateway
+        place = by_name[place.upper]
+    return found
