@@ -1,8 +1,10 @@
 """What a backend is, and how one is found: lazily, for each needs libraries of its own."""
 
 import importlib
+import itertools
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -49,20 +51,24 @@ def run(
 ) -> RunResult:
     """Run a scenario and return its result, which also stands in ``run_dir/result.json``."""
     chosen = find_backend(backend)
-    directory = run_dir or _new_run_dir(scenario.name)
+    directory = (run_dir or Path("runs")).resolve()
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        if run_dir is None:
+            directory = _new_run_dir(directory, scenario.name)
     except OSError as error:
         raise ScenarioError("run_dir", f"cannot make {directory}: {error.strerror}") from None
-    result = chosen.run(scenario, directory.resolve(), observe)
+    result = chosen.run(scenario, directory, observe)
     (directory / "result.json").write_text(result.dumps() + "\n", encoding="utf-8")
     return result
 
 
-def _new_run_dir(scenario: str) -> Path:
+def _new_run_dir(parent: Path, scenario: str) -> Path:
+    """Made here and now, for another run may look for its own at this moment."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    for attempt in range(1000):
-        directory = Path("runs") / (f"{scenario}-{stamp}" + (f"-{attempt}" if attempt else ""))
-        if not directory.exists():
+    for attempt in itertools.count():
+        directory = parent / (f"{scenario}-{stamp}" + (f"-{attempt}" if attempt else ""))
+        with suppress(FileExistsError):
+            directory.mkdir()
             return directory
-    raise ScenarioError("run_dir", "a thousand runs in one second")
+    raise AssertionError("itertools.count() does not end")

@@ -54,9 +54,18 @@ class Actor:
     def read_events(self, take: Callable[[Event], None]) -> bool:
         """Hand over the events that have come; False at the end of the stream."""
         try:
-            data = os.read(self.events_fd, 65536)
+            return self._read_events(take)
         except BlockingIOError:
             return True
+
+    def read_rest(self, take: Callable[[Event], None]) -> None:
+        """Hand over what a program that has ended has left; half a line is nothing."""
+        with suppress(BlockingIOError):  # somebody else has the pipe's other end, but is silent
+            while self._read_events(take):
+                pass
+
+    def _read_events(self, take: Callable[[Event], None]) -> bool:
+        data = os.read(self.events_fd, 65536)
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             event = Event.loads(line.decode())
@@ -83,5 +92,6 @@ class Actor:
         return "it said nothing"
 
     def close(self) -> None:
-        """Close the event pipe."""
+        """Close what belongs to it here."""
         os.close(self.events_fd)
+        self.process.close()

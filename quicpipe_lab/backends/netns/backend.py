@@ -16,6 +16,7 @@ from quicpipe_lab.backends.netns.reactor import Reactor
 from quicpipe_lab.backends.netns.recording import Recording
 from quicpipe_lab.backends.netns.summary import RunRecord, summarize
 from quicpipe_lab.backends.netns.transfer import EchoMismatchError, Transfer
+from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
 from quicpipe_lab.model import scenario as script
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import Clock, RunResult
@@ -70,7 +71,11 @@ class _Run:
         self._stack = stack
         self._reactor = Reactor()
         stack.callback(self._reactor.close)
-        self._log = stack.enter_context((run_dir / "events.jsonl").open("w", encoding="utf-8"))
+        try:
+            log = (run_dir / "events.jsonl").open("w", encoding="utf-8")
+        except OSError as error:
+            raise ScenarioError("run_dir", f"cannot write in {run_dir}: {error.strerror}") from None
+        self._log = stack.enter_context(log)
         self._into_dialer = self._from_dialer = -1
         self._broken: str | None = None
         self._ending = False
@@ -123,18 +128,18 @@ class _Run:
         to_relay = ["--relay", address, "--relay-fingerprint", self._fingerprint(relay)]
 
         accepter_reads, into_accepter = os.pipe()
+        self._reactor.own(into_accepter)
         accepter = self._start(
             lab,
             self.scenario.accepter,
             ["accept", *to_relay, *self._oob, "--echo", "--ephemeral"],
             oob=accepter_reads,
         )
+        trust = [*to_relay, "--peer-fingerprint", self._fingerprint(accepter)]
         from_dialer, dialer_writes = os.pipe()
-        self._reactor.own(into_accepter, from_dialer)
+        self._reactor.own(from_dialer)
         self._reactor.watch_reading(from_dialer, lambda: self._carry(from_dialer, into_accepter))
-        self._start_dialer(
-            lab, [*to_relay, "--peer-fingerprint", self._fingerprint(accepter)], dialer_writes
-        )
+        self._start_dialer(lab, trust, dialer_writes)
         self._await(
             lambda: all(one.last("connected") for one in (self.dialer, self.accepter)),
             START_WITHIN_S + self.scenario.oob_delay_s,
@@ -281,14 +286,15 @@ class _Run:
     def _stop_actors(self) -> None:
         """Whatever still runs is ended; whatever was still said is heard."""
         for actor in self.actors.values():
-            if actor.process.poll() is None:
-                actor.process.send_signal(signal.SIGKILL)
+            actor.process.send_signal(signal.SIGKILL)  # nothing, where it has ended
+        for actor in self.actors.values():
             self._reactor.unwatch(actor.events_fd)
             self._reactor.unwatch(actor.process.exit_fd)
-            while actor.read_events(self._merge):
-                if actor.process.poll() is None:
-                    actor.process.wait(END_WITHIN_S)
-            actor.close()
+            try:
+                actor.process.wait(END_WITHIN_S)
+                actor.read_rest(self._merge)
+            finally:
+                actor.close()
 
     def _gather_keys(self) -> None:
         """One SSLKEYLOGFILE for the whole run, as Wireshark wants it."""
@@ -321,7 +327,8 @@ class _Run:
         if not actor.read_events(self._merge):
             self._reactor.unwatch(actor.events_fd)
             if not self._ending and self._broken is None:
-                actor.process.wait(END_WITHIN_S)
+                with suppress(QuicpipeLabError):  # it has closed its log, and lives on
+                    actor.process.wait(END_WITHIN_S)
                 self._broken = f"the {actor.role} ended too early: {actor.complaint()}"
 
     def _merge(self, event: Event) -> None:
@@ -354,8 +361,10 @@ class _Run:
 
     def _feed_dialer(self) -> None:
         transfer = self.record.transfers[-1]
-        with suppress(BrokenPipeError):
+        try:
             transfer.send_some(self._into_dialer)
+        except BrokenPipeError:
+            self._reactor.unwatch(self._into_dialer)  # its end is noticed elsewhere
         if transfer.is_sent:
             self._reactor.unwatch(self._into_dialer)
 

@@ -40,12 +40,17 @@ class Recording:
                 self._process = self._lab.spawn(
                     CORE, argv, stdin=None, stdout=None, stderr=log.fileno(), extra_fds=fds
                 )
+        except BaseException:
+            os.close(ready)
+            self._close_stop()
+            raise
         finally:
             os.close(ready_writer)
             os.close(stop_reader)
-        is_ready = os.read(ready, 1)
-        os.close(ready)
+        with os.fdopen(ready, "rb", buffering=0) as file:
+            is_ready = file.read(1)
         if not is_ready:
+            self._close_stop()
             raise BackendUnavailableError(
                 f"the capture did not start: {self._complaint()}",
                 "quicpipe-lab doctor says what this machine can do",
@@ -62,10 +67,17 @@ class Recording:
 
     def stop(self) -> None:
         """End the recorder once it has written what the kernel had queued; twice is fine."""
-        if self._stop_fd >= 0:
-            os.close(self._stop_fd)
-            self._stop_fd = -1
+        if self._close_stop():
             self._process.wait(10.0)
+            self._process.close()
+
+    def _close_stop(self) -> bool:
+        """Tell the recorder to end; False where it was told before."""
+        if self._stop_fd < 0:
+            return False
+        os.close(self._stop_fd)
+        self._stop_fd = -1
+        return True
 
     def write(self) -> CaptureStats:
         """Turn what was recorded into ``capture.pcapng``."""
