@@ -6,9 +6,15 @@ project, after Ford, Srisuresh and Kegel, "Peer-to-Peer Communication Across Net
 Translators" (2005), and RFC 5128, 3.4; verified cell by cell by the tests.
 """
 
-from quicpipe_lab.model.nat import FilteringBehavior, MappingBehavior, NatBehavior
+from quicpipe_lab.model.nat import (
+    FilteringBehavior,
+    FilterScope,
+    MappingBehavior,
+    NatBehavior,
+)
 
 _APDF = FilteringBehavior.ADDRESS_AND_PORT_DEPENDENT
+_EIF = FilteringBehavior.ENDPOINT_INDEPENDENT
 _EIM = MappingBehavior.ENDPOINT_INDEPENDENT
 _APDM = MappingBehavior.ADDRESS_AND_PORT_DEPENDENT
 
@@ -19,10 +25,26 @@ def can_go_direct(one: NatBehavior, other: NatBehavior) -> bool:
     An APDF filter must face an EIM mapping: only then does its owner know the port to open it
     for. Two APDM mappings make both sides' ports depend on each other's, so that the address each
     sends to is never the one it hears from; such cells need an asymmetric path, which QUIC's
-    migration does not give. A filter's state is kept per internal endpoint (RFC 4787, 5).
+    migration does not give.
+
+    With the filter's state kept for each mapping, {ADM,APDM}/ADF against {ADM,APDM}/ADF fails too:
+    three cells of the 45, and one of those that need an asymmetric path. What each sends to is the
+    port of the other's mapping towards the relay, the only one that is known, and this mapping has
+    never been used towards the peer. One of the two must let the other in there, to learn the port
+    of the mapping that has; the filter of an endpoint does, and one side's is enough.
     """
     return (
         (one.filtering is not _APDF or other.mapping is _EIM)
         and (other.filtering is not _APDF or one.mapping is _EIM)
         and not (one.mapping is _APDM and other.mapping is _APDM)
+        and not (_knows_only_the_relay(one) and _knows_only_the_relay(other))
+    )
+
+
+def _knows_only_the_relay(nat: NatBehavior) -> bool:
+    """Whether the mapping towards the relay stays shut to peers, whatever is sent to them."""
+    return (
+        nat.mapping is not _EIM
+        and nat.filtering is not _EIF
+        and nat.filter_scope is FilterScope.MAPPING
     )

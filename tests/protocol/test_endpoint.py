@@ -1,13 +1,19 @@
 """Dialer and accepter through a real relay machine, in virtual time."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from quicpipe_lab.errors import LocalProtocolError, RemoteProtocolError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.expectation import can_go_direct
-from quicpipe_lab.model.nat import FilteringBehavior, MappingBehavior, NatBehavior
+from quicpipe_lab.model.nat import (
+    FilteringBehavior,
+    FilterScope,
+    MappingBehavior,
+    NatBehavior,
+)
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.protocol import endpoint
 from quicpipe_lab.protocol.control import PunchMessage
@@ -42,6 +48,7 @@ from tests.protocol.world import Site
 
 HOME = PRESETS["home"]
 SYMMETRIC = PRESETS["symmetric"]
+ENDPOINT, MAPPING = FilterScope
 CELLS = [NatBehavior(m, f) for m in MappingBehavior for f in FilteringBehavior]
 
 
@@ -77,10 +84,18 @@ def test_time_to_direct_without_loss_is_a_few_round_trips() -> None:
     assert pair.world.now - started < exchange_s + 0.080
 
 
-@pytest.mark.parametrize("one", CELLS, ids=str)
-def test_every_cell_ends_as_predicted(one: NatBehavior) -> None:
+def scoped(cells: list[NatBehavior], scope: FilterScope) -> list[NatBehavior]:
+    return [replace(cell, filter_scope=scope) for cell in cells]
+
+
+@pytest.mark.parametrize("scopes", [(ENDPOINT, ENDPOINT), (MAPPING, MAPPING), (MAPPING, ENDPOINT)])
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_every_cell_ends_as_predicted(
+    cell: NatBehavior, scopes: tuple[FilterScope, FilterScope]
+) -> None:
     """81 cells; data flows in each, with the relay cut where the path is direct."""
-    for other in CELLS:
+    (one,) = scoped([cell], scopes[0])
+    for other in scoped(CELLS, scopes[1]):
         pair = Pair(one, other).connect()
         if can_go_direct(one, other):
             assert pair.run_until_direct(5.0), f"{one} against {other} stayed relayed"
@@ -94,8 +109,15 @@ def test_every_cell_ends_as_predicted(one: NatBehavior) -> None:
 
 def test_predicate_counts() -> None:
     """45 of 81 cells go direct by one path; four more need an asymmetric one."""
-    direct = sum(can_go_direct(a, b) for a, b in itertools.product(CELLS, CELLS))
-    assert direct == 45
+
+    def direct(*scopes: FilterScope) -> set[tuple[str, str]]:
+        pairs = itertools.product(*(scoped(CELLS, scope) for scope in scopes))
+        return {(str(one), str(other)) for one, other in pairs if can_go_direct(one, other)}
+
+    assert len(direct(ENDPOINT, ENDPOINT)) == 45
+    assert direct(ENDPOINT, MAPPING) == direct(MAPPING, ENDPOINT) == direct(ENDPOINT, ENDPOINT)
+    lost = set(itertools.product(("ADM/ADF", "APDM/ADF"), repeat=2)) - {("APDM/ADF", "APDM/ADF")}
+    assert direct(ENDPOINT, ENDPOINT) - direct(MAPPING, MAPPING) == lost
 
 
 def test_public_dialer_and_natted_accepter() -> None:

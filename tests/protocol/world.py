@@ -12,7 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from quicpipe_lab.model.address import TransportAddress
-from quicpipe_lab.model.nat import FilteringBehavior, MappingBehavior, NatBehavior
+from quicpipe_lab.model.nat import (
+    FilteringBehavior,
+    FilterScope,
+    MappingBehavior,
+    NatBehavior,
+)
 
 TICK_S = 1e-6
 """Timers fire this much late: float rounding in loss detection otherwise re-arms one instant."""
@@ -55,19 +60,26 @@ class TestNat:
             external = TransportAddress(self.host, self._random.randrange(1024, 65536))
             self.mappings[key] = external
             self.inside[external] = source
-        self.permitted |= {(source,), (source, to.host), (source, to)}
-        return self.mappings[key]
+        external = self.mappings[key]
+        keeper = self._keeper(source, external)
+        self.permitted |= {(keeper,), (keeper, to.host), (keeper, to)}
+        return external
 
     def inbound(self, source: TransportAddress, to: TransportAddress) -> TransportAddress | None:
         inside = self.inside.get(to)
         if inside is None:
             return None
+        keeper = self._keeper(inside, to)
         wanted = {
-            FilteringBehavior.ENDPOINT_INDEPENDENT: (inside,),
-            FilteringBehavior.ADDRESS_DEPENDENT: (inside, source.host),
-            FilteringBehavior.ADDRESS_AND_PORT_DEPENDENT: (inside, source),
+            FilteringBehavior.ENDPOINT_INDEPENDENT: (keeper,),
+            FilteringBehavior.ADDRESS_DEPENDENT: (keeper, source.host),
+            FilteringBehavior.ADDRESS_AND_PORT_DEPENDENT: (keeper, source),
         }[self.behavior.filtering]
         return inside if wanted in self.permitted else None
+
+    def _keeper(self, inside: TransportAddress, external: TransportAddress) -> TransportAddress:
+        """What the filter's state is kept for."""
+        return inside if self.behavior.filter_scope is FilterScope.ENDPOINT else external
 
 
 @dataclass
