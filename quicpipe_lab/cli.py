@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from quicpipe_lab import lab_commands
 from quicpipe_lab.errors import (
     BackendUnavailableError,
     QuicpipeLabError,
@@ -250,6 +251,7 @@ def _parser() -> argparse.ArgumentParser:
     commands: Any = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_scenario(commands)
     _add_matrix(commands)
+    lab_commands.add(commands)
     _add_relay(commands)
     _add_dial(commands)
     _add_accept(commands)

@@ -9,6 +9,7 @@ namespace, which a lab without root is, the host's root is nobody.
 import json
 import os
 import pwd
+import select
 import signal
 import socket
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,8 @@ from quicpipe_lab.errors import LabEndedError, LocalProtocolError, QuicpipeLabEr
 from quicpipe_lab.model.spelling import did_you_mean
 
 _ANSWER_WITHIN_S = 2.0
+_START_WITHIN_S = 30.0
+"""For a program: the first of our own has the supervisor import what they all need."""
 _END_WITHIN_S = 5.0
 _ROOT = 0
 
@@ -100,6 +103,7 @@ class Visit:
         if user != self.user:
             sock.close()
             raise QuicpipeLabError(f"{self.name!r} is another user's, who feigns to be a lab")
+        self._sock = sock
         self._channel = Channel(sock)
 
     def __enter__(self) -> "Visit":
@@ -110,6 +114,8 @@ class Visit:
 
     def ask(self, request: Message, fds: Sequence[int] = ()) -> tuple[Message, list[int]]:
         """A request and its answer, with files. Raises what the supervisor did."""
+        starts = request["request"] == "spawn"
+        self._sock.settimeout(_START_WITHIN_S if starts else _ANSWER_WITHIN_S)
         try:
             self._channel.send(request, fds)
             answer, given = self._channel.receive()
@@ -156,6 +162,12 @@ class Visit:
         except QuicpipeLabError:
             signal.pidfd_send_signal(supervisor, signal.SIGKILL)
         _await_end(supervisor, self.name)
+
+    def is_over(self) -> bool:
+        """Whether the lab has closed the connection, which it does only by ending."""
+        poll = select.poll()
+        poll.register(self._channel, 0)  # POLLHUP is always reported
+        return bool(poll.poll(0))
 
     def _gone(self) -> LabEndedError:
         return LabEndedError(f"the lab {self.name!r} is gone")
@@ -250,8 +262,6 @@ def _outer_pids(supervisor: int) -> dict[int, int]:
 
 def _await_end(pidfd: int, name: str) -> None:
     """All other processes of the lab are dead once its process 1 is."""
-    import select
-
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     ended = poll.poll(_END_WITHIN_S * 1000)
