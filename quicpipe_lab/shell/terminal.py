@@ -116,10 +116,20 @@ class Terminal:
 
 
 def terminal_of_caller() -> Terminal | None:
-    """Where standard input is one."""
-    if not is_terminal(0):
-        return None
-    return Terminal(0, next(number for number in (1, 2, 0) if is_terminal(number)))
+    """Where a person at a terminal uses this process.
+
+    Where its output goes elsewhere, the next in the pipeline may write to our terminal, which must
+    not be in raw mode then.
+    """
+    in_use = is_terminal(0) and is_terminal(1) and not is_in_background()
+    return Terminal(0, 1) if in_use else None
+
+
+def is_in_background() -> bool:
+    """Whether standard input is a terminal at which another job is the one to be typed to."""
+    with contextlib.suppress(OSError):  # no terminal, or not that of our session
+        return os.tcgetpgrp(0) != os.getpgrp()
+    return False
 
 
 def is_terminal(number: int) -> bool:

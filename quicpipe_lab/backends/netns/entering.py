@@ -1,7 +1,7 @@
 """Runs a program on a node of a lab that somebody else keeps, as if it were a child of ours.
 
-Its standard files are ours. Where our standard input is a terminal, the program gets one of its
-own that is joined to ours. It ends with this process, however this process ends.
+Its standard files are ours. Where a person sits at our terminal, the program gets one of its own
+that is joined to ours. It ends with this process, however this process ends.
 """
 
 import contextlib
@@ -14,11 +14,19 @@ from quicpipe_lab.backends.netns.process import start_program
 from quicpipe_lab.backends.netns.registry import RunningLab, Visit, user_name
 from quicpipe_lab.errors import LabEndedError, LocalProtocolError, QuicpipeLabError
 from quicpipe_lab.model.spelling import did_you_mean
-from quicpipe_lab.shell.terminal import Terminal, attend, is_terminal, terminal_of_caller
+from quicpipe_lab.shell.terminal import (
+    Terminal,
+    attend,
+    is_in_background,
+    is_terminal,
+    terminal_of_caller,
+)
 
 _BY_SIGNAL = 128
 """Shells add it to the number of a signal that killed a program."""
-_PROMPT = 'PS1="[{node}] $PS1"; PROMPT_COMMAND={quoted}; {before}'
+_PROMPT = (
+    r'case $PS1 in *\\[hH]*) ;; *) PS1="[{node}] $PS1" ;; esac; PROMPT_COMMAND={quoted}; {before}'
+)
 
 
 def run_program(lab: RunningLab, node: str, argv: Sequence[str], env: Mapping[str, str]) -> int:
@@ -88,7 +96,11 @@ def _refuse(lab: RunningLab, node: str) -> None:
 
 
 def _standard_files(terminal: Terminal | None) -> dict[int, int]:
-    """Ours, but its own terminal in place of ours."""
-    if terminal is None:
-        return {0: 0, 1: 1, 2: 2}
-    return {number: terminal.slave if is_terminal(number) else number for number in range(3)}
+    """Ours, but its own terminal in place of ours.
+
+    In the background there is no standard input: the kernel would not keep the program, which is
+    of another session, from taking what is typed to somebody else.
+    """
+    if terminal is not None:
+        return {number: terminal.slave if is_terminal(number) else number for number in range(3)}
+    return {1: 1, 2: 2} if is_in_background() else {0: 0, 1: 1, 2: 2}
