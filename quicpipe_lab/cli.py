@@ -228,6 +228,18 @@ def _capture(arguments: argparse.Namespace) -> int:
     return capture.main(arguments.rest)
 
 
+def _nat_probe(arguments: argparse.Namespace) -> int:
+    from quicpipe_lab.shell import nat_program
+
+    return nat_program.main(arguments.rest)
+
+
+def _stun(arguments: argparse.Namespace) -> int:
+    from quicpipe_lab.shell import stun_responder
+
+    return stun_responder.main(arguments.rest)
+
+
 # The parser
 
 
@@ -258,9 +270,10 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="what this machine can do, and how to enable more")
     doctor.add_argument("--json", action="store_true", help="one JSON object on standard output")
     doctor.set_defaults(run=_doctor)
-    capture = commands.add_parser("_capture", prefix_chars="\0")
-    capture.add_argument("rest", nargs="*")
-    capture.set_defaults(run=_capture)
+    for name, run in (("_capture", _capture), ("_nat-probe", _nat_probe), ("_stun", _stun)):
+        hidden = commands.add_parser(name, prefix_chars="\0")
+        hidden.add_argument("rest", nargs="*")
+        hidden.set_defaults(run=run)
     return parser
 
 

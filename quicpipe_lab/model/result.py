@@ -7,8 +7,12 @@ from typing import Any
 
 from quicpipe_lab.model.scenario import Outcome
 
-FORMAT = 1
-"""The version of the JSON form; raised when an old reader would misread a new file."""
+FORMAT = 2
+"""The version of the JSON form; raised when an old reader would misread or refuse a new file.
+
+1 had no ``certified``, and is still read.
+"""
+_READABLE = (1, FORMAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,15 @@ class NatDeclared:
 
 
 @dataclass(frozen=True, slots=True)
+class Certified:
+    """What a NAT was declared and measured to be before the run, by property; see nat-check."""
+
+    ok: bool
+    declared: dict[str, str | None] = field(default_factory=dict)
+    measured: dict[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Clock:
     """Which clock ``t_s`` counts on, and the Unix time at which it stood at 0."""
 
@@ -69,6 +82,7 @@ class RunResult:
     ``failure`` is None, or one line that says why the outcome is ``failed``.
     ``punching_s`` is when both peers had begun to punch, on the same clock as ``times_s``;
     ``longest_gap_s`` is the longest time without a new echoed byte while a transfer was running.
+    ``certified`` is by NAT; None where the NATs were not certified.
     """
 
     scenario: str
@@ -87,6 +101,7 @@ class RunResult:
     failure: str | None = None
     clock: Clock | None = None
     capture: CaptureStats | None = None
+    certified: dict[str, Certified] | None = None
     format: int = FORMAT
 
     def to_json(self) -> dict[str, Any]:
@@ -100,7 +115,7 @@ class RunResult:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "RunResult":
         """The inverse of to_json. Raises ValueError on another version or a missing field."""
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
+        if not isinstance(data, dict) or data.get("format") not in _READABLE:
             raise ValueError(f"not a result of format {FORMAT}")
         try:
             return cls(
@@ -114,7 +129,13 @@ class RunResult:
                     "nat": {role: NatDeclared(**seen) for role, seen in data["nat"].items()},
                     "clock": data["clock"] and Clock(**data["clock"]),
                     "capture": data["capture"] and CaptureStats(**data["capture"]),
+                    "certified": _certified(data.get("certified")),
+                    "format": FORMAT,
                 }
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a result: {error}") from None
+
+
+def _certified(data: dict[str, Any] | None) -> dict[str, Certified] | None:
+    return None if data is None else {nat: Certified(**one) for nat, one in data.items()}

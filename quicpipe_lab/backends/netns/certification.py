@@ -1,0 +1,159 @@
+"""Certifies the NATs of a running lab: are they what they are declared to be?
+
+One program in the lab looks at all of them (shell/nat_program.py). It is started when a
+Certification is made, and awaited only when its verdict is: the lab can get ready meanwhile.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+
+from quicpipe_lab.backends.netns.lab import Lab, Process
+from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.model.nat import NatBehavior
+from quicpipe_lab.model.nat_certificate import Certificate, certify
+from quicpipe_lab.model.nat_declaration import lifetime_of
+from quicpipe_lab.model.nat_measurement import NatMeasurement
+from quicpipe_lab.model.topology import CORE, SERVICE_ADDRESSES, Host, Nat, Topology
+from quicpipe_lab.shell.nat_program import Job, View, measurements_from_json
+
+_FIRST_FD = 10
+_NATS_AT_ONCE = 100
+"""A program gets two files for each NAT, and the kernel passes no more than 253 at a time."""
+_DEADLINE_S = 60.0
+_POLL_S = 0.05
+_LONGEST_IDLE = 1.5
+"""How long the tests of a lifetime take, in lifetimes, and some."""
+
+Hosts = tuple[str, str | None]
+
+
+class Certification:
+    """Of all NATs of a lab. ``lifetime``: wait for mappings to end, which takes their lifetime."""
+
+    def __init__(self, lab: Lab, *, lifetime: bool = False) -> None:
+        self._lab = lab
+        self._lifetime = lifetime
+        self._hosts = vantage_points(lab.topology)
+        self._batches = _batches(list(dict.fromkeys(self._hosts.values())))
+        self._running = self._start_next()
+
+    def finish(self) -> list[Certificate]:
+        """The verdict on each NAT. Raises QuicpipeLabError where a program failed."""
+        measured: dict[Hosts, NatMeasurement] = {}
+        while self._running is not None:
+            measured |= self._running.finish()
+            self._running = self._start_next()
+        nats = [node for node in self._lab.topology.nodes if isinstance(node, Nat)]
+        return [self._certificate(nat, measured) for nat in nats]
+
+    def _start_next(self) -> "_Program | None":
+        batch = next(self._batches, None)
+        return None if batch is None else _Program(self._lab, batch, self._lifetime)
+
+    def _certificate(self, nat: Nat, measured: dict[Hosts, NatMeasurement]) -> Certificate:
+        hosts = self._hosts.get(nat.name)
+        if hosts is None:  # nothing behind it: nobody can be misled by it
+            return Certificate(nat.name, None, (), ())
+        through = self._lab.topology.nats_above(hosts[0])
+        external = self._lab.topology.uplinks[through[-1].name].lower_address
+        return certify(
+            nat.name,
+            hosts[0],
+            [one.name for one in through],
+            [one.behavior for one in through],
+            str(external),
+            measured[hosts],
+        )
+
+
+def vantage_points(topology: Topology) -> dict[str, Hosts]:
+    """For each NAT the host behind it with the fewest others above, and a second one like it.
+
+    The second has the same kinds of NATs above it, if not the same NATs.
+    """
+    found: dict[str, Hosts] = {}
+    hosts = [node.name for node in topology.nodes if isinstance(node, Host)]
+    for nat in topology.of_kind(Nat):
+        behind = [host for host in hosts if nat in topology.nats_above(host)]
+        behind.sort(key=lambda host: len(topology.nats_above(host)))
+        if behind:
+            first, *others = behind
+            kinds = _kinds(topology, first)
+            second = next((one for one in others if _kinds(topology, one) == kinds), None)
+            found[nat.name] = first, second
+    return found
+
+
+def _kinds(topology: Topology, host: str) -> list[NatBehavior]:
+    return [nat.behavior for nat in topology.nats_above(host)]
+
+
+def _batches(hosts: list[Hosts]) -> Iterator[list[Hosts]]:
+    return (hosts[at : at + _NATS_AT_ONCE] for at in range(0, len(hosts), _NATS_AT_ONCE))
+
+
+class _Program:
+    """One run of ``quicpipe-lab _nat-probe``."""
+
+    def __init__(self, lab: Lab, batch: list[Hosts], lifetime: bool) -> None:
+        self._names = {f"{first}+{second}": (first, second) for first, second in batch}
+        nodes = {CORE: _FIRST_FD}
+        for host in (one for pair in batch for one in pair if one is not None):
+            nodes.setdefault(host, _FIRST_FD + len(nodes))
+        views = {
+            name: _view(lab.topology, hosts, nodes, lifetime) for name, hosts in self._names.items()
+        }
+        first, second = map(str, SERVICE_ADDRESSES)
+        ordered = all(link.is_plain for link in lab.topology.links)
+        job = Job(nodes[CORE], (first, second), views, ordered)
+        longest_s = max((view.lifetime_s or 0.0 for view in views.values()), default=0.0)
+        self._deadline_s = time.monotonic() + _DEADLINE_S + _LONGEST_IDLE * longest_s
+        namespaces = lab.namespaces()
+        self._complaints = os.memfd_create("nat-probe")
+        self._output, output_writer = os.pipe()
+        try:
+            self._process: Process = lab.spawn(
+                CORE,
+                ["quicpipe-lab", "_nat-probe", job.dumps()],
+                stdout=output_writer,
+                stderr=self._complaints,
+                extra_fds={number: namespaces[node] for node, number in nodes.items()},
+            )
+        except BaseException:
+            self._close()
+            raise
+        finally:
+            os.close(output_writer)
+
+    def finish(self) -> dict[Hosts, NatMeasurement]:
+        """Wait for what it has to say."""
+        try:
+            with os.fdopen(os.dup(self._output), encoding="utf-8") as reader:
+                text = reader.read()
+            status = self._process.wait(max(_POLL_S, self._deadline_s - time.monotonic()))
+            if status != 0:
+                raise QuicpipeLabError(f"the NATs could not be probed: {self._complaint()}")
+        finally:
+            self._close()
+        measured = measurements_from_json(text)
+        return {hosts: measured[name] for name, hosts in self._names.items()}
+
+    def _complaint(self) -> str:
+        text = os.pread(self._complaints, 65536, 0).decode("utf-8", "replace").strip()
+        return text.splitlines()[-1].removeprefix("quicpipe-lab: ") if text else "nothing was said"
+
+    def _close(self) -> None:
+        os.close(self._output)
+        os.close(self._complaints)
+
+
+def _view(topology: Topology, hosts: Hosts, nodes: dict[str, int], lifetime: bool) -> View:
+    first, second = hosts
+    above = topology.nats_above(first)
+    return View(
+        nodes[first],
+        None if second is None else nodes[second],
+        str(topology.uplinks[first].lower_address),
+        min(lifetime_of(nat.behavior) for nat in above) if lifetime else None,
+    )

@@ -1,0 +1,277 @@
+"""The tests of RFC 5780, section 4, and our own, on real sockets: what a NAT is seen to do.
+
+Every test has sockets of its own, as a test leaves state behind in the NAT that spoils the next
+(RFC 5780, 4.5). So they may run side by side, and do. What was seen is put into words in
+model/nat_measurement.py.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from quicpipe_lab.model import nat_measurement as words
+from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.model.nat_measurement import (
+    POINTS,
+    NatMeasurement,
+    Property,
+    ServerPoint,
+)
+from quicpipe_lab.shell.stun import BindingRequest, new_transaction
+from quicpipe_lab.shell.stun_client import (
+    MakeSocket,
+    NoAnswerError,
+    RefusedError,
+    StunClient,
+    Timing,
+)
+
+FRESH_PORTS = 6
+"""Sockets for the port assignment: enough to tell chance from rule."""
+_THREADS = 9
+
+PRIMARY, SAME_ADDRESS, SAME_PORT, OTHER = POINTS
+STRANGERS = (SAME_ADDRESS, SAME_PORT, OTHER)
+
+NO_ANSWER = "no answer"
+_ONE_ADDRESS = "the server has no second address (no OTHER-ADDRESS in its answer)"
+_ONE_HOST = "takes a second host behind the NAT"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Vantage:
+    """Where a NAT is looked at from: sockets of the inside host, and of a second one behind it."""
+
+    inside_host: str
+    make: MakeSocket
+    make_second: MakeSocket | None = None
+
+
+class NatProber:
+    """``server`` has all four points, or the primary alone. One measurement for each instance."""
+
+    def __init__(
+        self, server: Mapping[ServerPoint, TransportAddress], vantage: Vantage, timing: Timing
+    ) -> None:
+        self._server = server
+        self._vantage = vantage
+        self._timing = timing
+        self.result = NatMeasurement()
+
+    def measure(self) -> NatMeasurement:
+        """Raises NoAnswerError where the primary is silent."""
+        self.measure_ports()
+        return self.measure_behaviors()
+
+    def measure_ports(self) -> None:
+        """Apart from all else: mappings in between would look like gaps in a sequence."""
+        fresh = [self._fresh_mapping() for _ in range(FRESH_PORTS)]
+        self.result.ports = [(inside, one.port) for inside, one in fresh]
+        self.result.hosts = list(dict.fromkeys(one.host for _, one in fresh))
+        self._say(Property.EXTERNAL_ADDRESS, ", ".join(self.result.hosts))
+        self._say(Property.PORT_ASSIGNMENT, words.port_assignment(self.result.ports))
+        if self.result.hosts == [self._vantage.inside_host]:
+            self._remark(Property.EXTERNAL_ADDRESS, "the host's own: nothing translates")
+
+    def measure_behaviors(self) -> NatMeasurement:
+        """After the ports."""
+        preserving = self.result.words[Property.PORT_ASSIGNMENT] == "preserving"
+        with ThreadPoolExecutor(_THREADS) as threads:
+            if set(self._server) == set(POINTS):
+                self._measure_behaviors(threads, preserving)
+            else:
+                for missing in (Property.MAPPING, Property.FILTERING, Property.UNSOLICITED):
+                    self._remark(missing, _ONE_ADDRESS)
+                self._conclude_hairpin(threads.submit(self._hairpin))
+        return self.result
+
+    def _measure_behaviors(self, threads: ThreadPoolExecutor, preserving: bool) -> None:
+        seen = threads.submit(self._seen)
+        visits = {point: threads.submit(self._visit, point) for point in STRANGERS}
+        through_another = threads.submit(self._comes_through_another)
+        hairpin = threads.submit(self._hairpin)
+        early = threads.submit(self._early_datagram)
+        pair = threads.submit(self._pair) if self._vantage.make_second else None
+
+        mapping = self._conclude(Property.MAPPING, seen.result, _mapping_behavior)
+        filtering = self._conclude(
+            Property.FILTERING,
+            lambda: {point: visit.result().came for point, visit in visits.items()},
+            words.filtering_behavior,
+        )
+        self._conclude(
+            Property.FILTER_SCOPE,
+            through_another.result,
+            lambda came: words.filter_scope(mapping, filtering, came),
+        )
+        self._conclude_hairpin(hairpin)
+        if pair:
+            self._conclude(Property.SAME_PORT, pair.result, lambda both: words.same_port(*both))
+        else:
+            self._remark(Property.SAME_PORT, _ONE_HOST)
+        self._conclude(
+            Property.UNSOLICITED,
+            lambda: any(visit.result().moved(mapping) for visit in visits.values()),
+            _effect,
+        )
+        if preserving:
+            self._conclude_early(early)
+
+    # Conclusions
+
+    def _say(self, what: Property, word: str | None) -> None:
+        if word is not None:
+            self.result.words[what] = word
+
+    def _remark(self, what: Property, remark: str) -> None:
+        self.result.remarks[what] = remark
+
+    def _conclude(
+        self, what: Property, see: Callable[[], T], judge: Callable[[T], str | None]
+    ) -> str:
+        """The word of a property; what the server could not do for it becomes a remark."""
+        try:
+            word = judge(see())
+        except RefusedError as error:
+            self._remark(what, str(error))
+            return words.INCONSISTENT
+        except NoAnswerError as error:
+            self._remark(what, str(error))
+            word = NO_ANSWER
+        self._say(what, word)
+        return word or ""
+
+    def _conclude_hairpin(self, future: "Future[_Hairpin]") -> None:
+        self._conclude(
+            Property.HAIRPINNING,
+            future.result,
+            lambda seen: words.hairpinning(*seen, self._vantage.inside_host),
+        )
+
+    def _conclude_early(self, future: "Future[bool]") -> None:
+        """Where ports are preserved, the next mapping can be foretold, and so be disturbed."""
+        try:
+            if future.result():
+                self._say(Property.UNSOLICITED, words.MOVES_MAPPING)
+        except (RefusedError, NoAnswerError) as error:
+            self._remark(Property.UNSOLICITED, f"before a mapping: {error}")
+
+    # Tests
+
+    def _client(self, port: int = 0) -> StunClient:
+        return StunClient(self._vantage.make(port), self._timing)
+
+    def _mapped(self, client: StunClient, point: ServerPoint) -> TransportAddress:
+        return client.ask(self._server[point]).mapped
+
+    def _fresh_mapping(self) -> tuple[int, TransportAddress]:
+        with self._client() as client:
+            return client.port, self._mapped(client, PRIMARY)
+
+    def _seen(self) -> list[words.Seen]:
+        """RFC 5780, 4.3, and the fourth point; twice, for a mapping must last."""
+        with self._client() as client:
+            return [{point: self._mapped(client, point) for point in POINTS} for _ in range(2)]
+
+    def _visit(self, stranger: ServerPoint) -> "_Visit":
+        """RFC 5780, 4.4: a datagram from where nothing has been sent to; and what it leaves."""
+        with self._client() as client:
+            before = self._mapped(client, PRIMARY)
+            came = client.provoke(
+                self._server[PRIMARY],
+                change_address=bool(stranger.address),
+                change_port=bool(stranger.port),
+            )
+            return _Visit(
+                came, before, self._mapped(client, stranger), self._mapped(client, PRIMARY)
+            )
+
+    def _comes_through_another(self) -> bool:
+        """From a point that was sent to, but to the mapping towards the primary."""
+        with self._client() as client:
+            self._mapped(client, PRIMARY)
+            self._mapped(client, OTHER)
+            return client.provoke(self._server[PRIMARY], change_address=True, change_port=True)
+
+    def _early_datagram(self) -> bool:
+        """Whether a datagram to a port that will be mapped, were it not for that, prevents it.
+
+        Trap: an unsolicited datagram to the NAT's own stack makes a conntrack entry, which
+        occupies what the next mapping would have got.
+        """
+        with self._client() as client, self._client() as asker:
+            self._mapped(asker, PRIMARY)
+            asker.provoke(
+                self._server[PRIMARY],
+                change_address=True,
+                change_port=True,
+                response_port=client.port,
+                target=client,
+            )
+            return self._mapped(client, OTHER).port != client.port
+
+    def _hairpin(self) -> "_Hairpin":
+        """Where a datagram to the mapping of another socket came from; and the sender's mapping.
+
+        Both send, and one again: by then either's filter has been opened from inside.
+        """
+        with self._client() as one, self._client() as other:
+            to_one, to_other = self._mapped(one, PRIMARY), self._mapped(other, PRIMARY)
+            knocks = [BindingRequest(new_transaction()) for _ in range(3)]
+            one.send(knocks[0], to_other)
+            other.send(knocks[1], to_one)
+            one.send(knocks[2], to_other)
+            for client in (one, other):  # behind the knocks
+                self._mapped(client, PRIMARY)
+            one.settle(knocks[1].transaction)
+            other.settle(knocks[2].transaction)
+            if (source := one.requests.get(knocks[1].transaction)) is not None:
+                return source, to_other
+            return other.requests.get(knocks[2].transaction), to_one
+
+    def _pair(self) -> tuple[words.Seen, words.Seen]:
+        """Two hosts, one source port, and first to different destinations.
+
+        A NAT that overloads ports gives both the same then; with the destinations in common it
+        cannot.
+        """
+        assert self._vantage.make_second is not None
+        with (
+            self._client() as first,
+            StunClient(self._vantage.make_second(first.port), self._timing) as second,
+        ):
+            seen = {PRIMARY: self._mapped(first, PRIMARY)}, {OTHER: self._mapped(second, OTHER)}
+            for one, client in zip(seen, (first, second), strict=True):
+                one |= {point: self._mapped(client, point) for point in POINTS if point not in one}
+        return seen
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """``came``: the stranger's datagram. The others: mappings, ``after`` as ``before`` it."""
+
+    came: bool
+    before: TransportAddress
+    to_stranger: TransportAddress
+    after: TransportAddress
+
+    def moved(self, mapping: str) -> bool:
+        """Whether the stranger's datagram changed a mapping."""
+        if self.after != self.before:
+            return True
+        return mapping == words.EIM and self.to_stranger != self.before
+
+
+_Hairpin = tuple[TransportAddress | None, TransportAddress]
+
+
+def _mapping_behavior(rounds: list[words.Seen]) -> str:
+    first, second = rounds
+    return words.mapping_behavior(first) if first == second else words.INCONSISTENT
+
+
+def _effect(moved: bool) -> str:
+    return words.MOVES_MAPPING if moved else words.NO_EFFECT

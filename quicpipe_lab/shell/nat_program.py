@@ -1,0 +1,152 @@
+"""Probes NATs in a lab: one process, with a foot in every namespace that it needs.
+
+A socket belongs to the network namespace that it was made in, whoever uses it. So the server's
+sockets, those of each inside host, and all tests may be in one process, which costs one fork, and
+tells what came before what: it keeps to one CPU, on which a veth pair overtakes nothing.
+"""
+
+import dataclasses
+import json
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.model.nat_measurement import (
+    NatMeasurement,
+    Property,
+    rejection,
+)
+from quicpipe_lab.shell.nat_lifetime import LifetimeProber
+from quicpipe_lab.shell.nat_prober import PRIMARY, NatProber, Vantage
+from quicpipe_lab.shell.packet_ring import enter_network_namespace
+from quicpipe_lab.shell.stun_client import LOSSY, ORDERED, MakeSocket, Timing
+from quicpipe_lab.shell.stun_responder import STUN_PORT, Responder, open_sockets
+
+_SWITCH_S = 0.0002
+"""Threads here take turns at every datagram."""
+_VIEWS_AT_ONCE = 8
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class View:
+    """A host behind NATs, and perhaps a second one behind the same; namespaces as open files."""
+
+    host: int
+    second: int | None
+    inside_host: str
+    lifetime_s: float | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """``server``: the namespace that has the two ``addresses``. ``ordered``: see stun_client."""
+
+    server: int
+    addresses: tuple[str, str]
+    views: dict[str, View]
+    ordered: bool
+
+    def dumps(self) -> str:
+        """For the program's argument."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def loads(cls, text: str) -> "Job":
+        """The inverse of dumps."""
+        data: dict[str, Any] = json.loads(text)
+        views = {name: View(**view) for name, view in data.pop("views").items()}
+        return cls(**{**data, "views": views})
+
+
+def main(argv: Sequence[str]) -> int:
+    """``quicpipe-lab _nat-probe JOB``: measurements by view, as one JSON object."""
+    (text,) = argv
+    measurements = probe(Job.loads(text))
+    json.dump({name: dataclasses.asdict(one) for name, one in measurements.items()}, sys.stdout)
+    return 0
+
+
+def measurements_from_json(text: str) -> dict[str, NatMeasurement]:
+    """What ``main`` printed."""
+    data: dict[str, Any] = json.loads(text)
+    measurements = {name: NatMeasurement(**one) for name, one in data.items()}
+    for one in measurements.values():
+        one.ports = [(inside, external) for inside, external in one.ports]
+        if one.lifetime_s is not None:
+            one.lifetime_s = one.lifetime_s[0], one.lifetime_s[1]
+    return measurements
+
+
+def probe(job: Job) -> dict[str, NatMeasurement]:
+    """Look at every view at once."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    sys.setswitchinterval(_SWITCH_S)
+    responder = Responder(
+        _inside(job.server, lambda: open_sockets(job.addresses, [STUN_PORT, STUN_PORT + 1]))
+    )
+    stop_reader, stop = os.pipe()
+    serving = threading.Thread(target=responder.serve, args=[stop_reader])
+    serving.start()
+    try:
+        timing = ORDERED if job.ordered else LOSSY
+        probers = {
+            name: NatProber(responder.addresses, _vantage(view), timing)
+            for name, view in job.views.items()
+        }
+        for prober in probers.values():  # one by one: they may share an outer NAT
+            prober.measure_ports()
+        with ThreadPoolExecutor(_VIEWS_AT_ONCE) as threads:
+            looks = {
+                name: threads.submit(_look, prober, job.views[name], responder, timing)
+                for name, prober in probers.items()
+            }
+            return {name: look.result() for name, look in looks.items()}
+    finally:
+        os.close(stop)
+        serving.join()
+
+
+def _vantage(view: View) -> Vantage:
+    second = None if view.second is None else _maker(view.second)
+    return Vantage(view.inside_host, _maker(view.host), second)
+
+
+def _look(prober: NatProber, view: View, responder: Responder, timing: Timing) -> NatMeasurement:
+    result = prober.measure_behaviors()
+    errors = [one for host in result.hosts for one in responder.icmp_errors.get(host, ())]
+    result.words[Property.REJECTION] = rejection(set(errors))
+    if view.lifetime_s is not None:
+        primary = responder.addresses[PRIMARY]
+        LifetimeProber(primary, _maker(view.host), timing, view.lifetime_s).measure(result)
+    return result
+
+
+def _maker(namespace: int) -> MakeSocket:
+    def make(port: int) -> socket.socket:
+        return _inside(namespace, lambda: _bound(port))
+
+    return make
+
+
+def _bound(port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.bind(("0.0.0.0", port))
+    except OSError as error:
+        sock.close()
+        raise QuicpipeLabError(f"cannot bind to port {port}: {error.strerror}") from None
+    return sock
+
+
+def _inside(namespace: int, act: Callable[[], T]) -> T:
+    """The calling thread, and no other, moves; it makes nothing elsewhere that matters."""
+    enter_network_namespace(namespace)
+    return act()

@@ -1,0 +1,169 @@
+"""A UDP socket that asks STUN questions: what NatProber's tests are made of. Blocking.
+
+``ask`` wants an answer and sends again until it has one. ``provoke`` has the server send something
+that the NAT may stop. Whether it came is told once something that the NAT lets in has come, which
+was sent behind it: never by waiting for a time alone.
+"""
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.shell.stun import (
+    BindingAnswer,
+    BindingError,
+    BindingRequest,
+    decode,
+    new_transaction,
+)
+
+_DATAGRAM_BYTES = 2048
+
+MakeSocket = Callable[[int], socket.socket]
+"""A UDP socket bound to a port (0: any) where the questions are to come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """``first_wait_s`` before a question is repeated, doubled each time, ``tries`` in all.
+
+    ``provocations``: how often the server is asked for what may be filtered, as one may be lost.
+    ``grace``: how many round trips, and ``grace_s`` how long at least, something may come late that
+    another packet has overtaken.
+    """
+
+    first_wait_s: float
+    tries: int
+    provocations: int
+    grace: float
+    grace_s: float
+
+
+ORDERED = Timing(first_wait_s=0.2, tries=5, provocations=1, grace=1.0, grace_s=0.002)
+"""For a lab's plain links, which lose and reorder nothing; tries are for a busy machine."""
+LOSSY = Timing(first_wait_s=0.5, tries=6, provocations=5, grace=2.0, grace_s=0.1)
+"""For the internet and its likes; RFC 8489, 6.2.1 has 0.5 s and 7 tries."""
+
+
+_Answer = tuple[BindingAnswer | BindingError, TransportAddress]
+"""And where it came from."""
+
+
+class NoAnswerError(QuicpipeLabError):
+    """The server is silent."""
+
+
+class RefusedError(QuicpipeLabError):
+    """The server cannot do what it was asked for."""
+
+
+class StunClient:
+    """One socket; a context manager. ``requests``: transactions that came as requests, from whom.
+
+    (Those are one's own, sent to a NAT that turned them round.)
+    """
+
+    def __init__(self, sock: socket.socket, timing: Timing) -> None:
+        self.requests: dict[bytes, TransportAddress] = {}
+        self._sock = sock
+        self._timing = timing
+        self._answers: dict[bytes, _Answer] = {}
+        self._rtt_s = 0.0
+
+    def __enter__(self) -> "StunClient":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._sock.close()
+
+    @property
+    def port(self) -> int:
+        """The inside port."""
+        port: int = self._sock.getsockname()[1]
+        return port
+
+    def ask(self, server: TransportAddress) -> BindingAnswer:
+        """An answer by all means. Raises NoAnswerError, RefusedError."""
+        request = BindingRequest(new_transaction())
+        wait_s = self._timing.first_wait_s
+        for _ in range(self._timing.tries):
+            sent_s = time.monotonic()
+            self.send(request, server)
+            self._listen(sent_s + wait_s, request.transaction)
+            answer = self._answer(request, server)
+            if answer is not None:
+                self._rtt_s = max(self._rtt_s, time.monotonic() - sent_s)
+                return answer
+            wait_s *= 2
+        raise NoAnswerError(f"{server} does not answer")
+
+    def provoke(
+        self,
+        server: TransportAddress,
+        *,
+        change_address: bool = False,
+        change_port: bool = False,
+        response_port: int | None = None,
+        target: "StunClient | None" = None,
+    ) -> bool:
+        """Whether what the server was made to send came, to ``target`` or here. Raises as ask."""
+        receiver = target or self
+        request = BindingRequest(new_transaction(), change_address, change_port, response_port)
+        for _ in range(self._timing.provocations):
+            self.send(request, server)
+            self.ask(server)
+            receiver.settle(request.transaction, self._rtt_s)
+            if self._answer(request, server) is not None and receiver is not self:
+                raise RefusedError(f"{server} takes no notice of RESPONSE-PORT")
+            if request.transaction in receiver._answers:
+                return True
+        return False
+
+    def _answer(self, request: BindingRequest, server: TransportAddress) -> BindingAnswer | None:
+        """What came. Raises RefusedError where that is not what was asked for."""
+        if request.transaction not in self._answers:
+            return None
+        answer, source = self._answers[request.transaction]
+        if isinstance(answer, BindingError):
+            raise RefusedError(f"{server} refuses: {answer.code} {answer.reason}")
+        if (request.change_address or request.change_port) and source == server:
+            raise RefusedError(f"{server} takes no notice of CHANGE-REQUEST")
+        return answer
+
+    def send(self, request: BindingRequest, target: TransportAddress) -> None:
+        """Send a request once."""
+        try:
+            self._sock.sendto(request.encode(), target)
+        except OSError as error:
+            raise NoAnswerError(f"{target} cannot be reached: {error.strerror}") from None
+
+    def settle(self, awaited: bytes, rtt_s: float | None = None) -> None:
+        """Take what is there and what comes within the grace time; no longer than ``awaited``."""
+        rtt_s = self._rtt_s if rtt_s is None else rtt_s
+        grace_s = max(self._timing.grace_s, self._timing.grace * rtt_s)
+        self._listen(time.monotonic() + grace_s, awaited)
+
+    def _listen(self, end_s: float, awaited: bytes) -> None:
+        """Until an answer or a request with this transaction has come, or the time is over."""
+        while awaited not in self._answers and awaited not in self.requests:
+            self._sock.settimeout(max(0.0, end_s - time.monotonic()))
+            try:
+                datagram, (host, port, *_) = self._sock.recvfrom(_DATAGRAM_BYTES)
+            except (BlockingIOError, TimeoutError):
+                return
+            except OSError:  # an ICMP error about something that was sent
+                continue
+            message = decode(datagram)
+            if isinstance(message, BindingRequest):
+                self.requests[message.transaction] = TransportAddress(host, port)
+            elif message is not None:
+                self._answers[message.transaction] = message, TransportAddress(host, port)
