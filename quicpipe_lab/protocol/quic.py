@@ -200,7 +200,7 @@ class Connection(QuicConnection):
     def return_to(self, address: TransportAddress, now: float) -> bool:
         """Client: move at once to an address that was validated before.
 
-        A PING makes the server follow, and what was under way is sent again. False where the
+        What was under way is sent again, or a PING, and makes the server follow. False where the
         peer has supplied no connection ID for it (RFC 9000, 9.5: one ID, one address).
         """
         path = next((one for one in self._network_paths if one.addr == address), None)
@@ -214,7 +214,6 @@ class Connection(QuicConnection):
         self._network_paths.insert(0, path)
         self._moved(before)
         self._loss.reschedule_data(now=now)
-        self.send_ping(0)
         return True
 
     def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:

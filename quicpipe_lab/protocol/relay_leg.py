@@ -304,7 +304,7 @@ class RelayLeg:
         if isinstance(event, HeadersReceived):
             for name, value in event.headers:
                 if name == b":status":
-                    response.status = int(value) if value.isdigit() else 0
+                    response.status = int(value)
                 else:
                     response.headers[name.decode("latin-1")] = value.decode("latin-1")
         elif len(response.body) + len(event.data) <= MAX_RESPONSE_BYTES:

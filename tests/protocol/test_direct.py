@@ -280,3 +280,30 @@ def test_no_candidates_is_a_failure_at_once_and_not_a_hang() -> None:
     path.handle_timer(max(timer, 0.0))
     assert path.state is State.RELAYED
     assert any(isinstance(event, PunchFailed) for event in events(path))
+
+
+def test_an_answer_to_an_earlier_round_counts_for_nothing() -> None:
+    path = machine()
+    path.punch(KEY, [THERE], None, 0.0)
+    ((old, _),) = punches(path, 0.0)
+    run(path, 1.0)
+    assert path.state is State.RELAYED
+    path.punch(KEY, [THERE], None, 1.5)
+    answer(path, old, THERE, 1.6)
+    assert path.state is State.PUNCHING
+
+
+def test_unanswered_questions_are_forgotten() -> None:
+    path = machine()
+    for number in range(1000):
+        path.punch(KEY, [THERE], None, float(number))  # begins anew each time
+        punches(path, float(number))
+    assert len(path._transactions) <= 512
+
+
+def test_a_stopped_machine_is_silent() -> None:
+    path = direct(machine())
+    path.stop()
+    path.receive(encode_punch(Punch(PunchKind.PING, False, b"12345678"), KEY), THERE, 0.1)
+    assert not run(path, 100.0)
+    assert path.get_timer() is None

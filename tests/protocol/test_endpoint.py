@@ -17,6 +17,7 @@ from quicpipe_lab.model.nat import (
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.protocol import endpoint
 from quicpipe_lab.protocol.control import PunchMessage
+from quicpipe_lab.protocol.direct import State
 from quicpipe_lab.protocol.events import (
     CandidatesExchanged,
     Closed,
@@ -504,7 +505,54 @@ def test_a_mailbox_request_survives_the_relay() -> None:
     pair.world.pump("bob")
     assert pair.world.run(120, lambda: bool(pair.received["bob"].of(RelayLost)))
     pair.world.run(300)  # several attempts come to nothing
+    assert len(pair.accepter.relay._queue) <= 2  # the question, and one registration
     pair.world.drop = lambda *_: False
     assert pair.world.run(120, lambda: bool(pair.received["bob"].of(MailboxAnswered)))
     assert pair.received["bob"].of(MailboxAnswered)[0].status == 404
     assert len(pair.accepter.relay._queue) == 0
+
+
+def test_the_relay_is_kept_warm_while_the_path_is_direct() -> None:
+    """RFC 9000, 10.1.2: a NAT may forget a mapping after 30 s, and the relay is the fallback."""
+    pair = Pair(HOME, HOME).connect()
+    assert pair.run_until_direct()
+    began = pair.world.now
+    pair.world.run(300)
+    for name in ("alice", "bob"):
+        sent = [at for at, one, to, _ in pair.world.log if (one, to) == (name, "relay")]
+        moments = [began, *(at for at in sent if at > began), pair.world.now]
+        longest = max(after - before for before, after in itertools.pairwise(moments))
+        assert longest < KEEPALIVE_S + 1
+
+
+def test_acknowledgements_keep_a_busy_path_alive_without_heartbeats() -> None:
+    pair = Pair(HOME, HOME).connect()
+    assert pair.run_until_direct()
+    pair.world.drop = lambda *one: len(one[2]) == PUNCH_LENGTH
+    assert pair.echoed(bytes(3_000_000))
+    assert not pair.received["alice"].of(DirectSilent)
+
+
+def test_what_the_other_side_sends_is_no_sign_that_it_hears_us() -> None:
+    pair = Pair(HOME, HOME).connect()
+    assert pair.run_until_direct()
+    pair.world.drop = lambda one, other, _: (one, other) == ("alice", "bob")
+    pair.send(b"into the void")
+    stream = pair.accepter.open_stream()
+    for _ in range(12):  # bob talks on, and is heard
+        pair.accepter.send_stream_data(stream, bytes(1000))
+        pair.world.pump("bob")
+        pair.world.run(0.1)
+    assert not pair.dialer.is_direct
+
+
+def test_a_path_that_could_not_be_left_is_taken_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No connection ID was there for the way back: the path in use may answer again."""
+    pair = Pair(HOME, HOME).connect()
+    assert pair.run_until_direct()
+    monkeypatch.setattr(pair.dialer._peer, "return_to", lambda *_: False)
+    pair.world.drop = lambda one, other, _: {one, other} == {"alice", "bob"}
+    assert pair.world.run(10, lambda: bool(pair.received["alice"].of(DirectSilent)))
+    pair.world.drop = lambda *_: False
+    assert pair.world.run(10, lambda: pair.dialer.direct.state is State.DIRECT)
+    assert pair.echoed(b"on the path that we never left")

@@ -399,3 +399,76 @@ def test_the_peers_ids_are_counted(wire: Wire) -> None:
     wire.settle()
     wire.settle()
     assert wire.client.peer_issued_ids == wire.server.issued_ids == 9
+
+
+def test_the_old_paths_packets_weigh_on_no_window_of_the_new(wire: Wire) -> None:
+    """RFC 9000, 9.4: neither those that are acknowledged late nor those that are declared lost."""
+    for _ in range(3):
+        wire.send(bytes(100_000))
+        wire.settle_all()
+    assert wire.client.probe(OTHER)
+    wire.step()
+    wire.send(bytes(60_000))
+    wire.client.datagrams_to_send(wire.now)  # lost, all of them
+    while wire.client.address != OTHER:
+        wire.step()
+    assert wire.client._loss.bytes_in_flight <= 10 * MAX_DATAGRAM_BYTES  # a fresh window's
+    window = wire.client._loss.congestion_window
+    wire.send(bytes(1000))
+    wire.settle_all()
+    assert wire.client._loss.bytes_in_flight == 0
+    assert wire.client._loss.congestion_window >= window
+    assert len(wire.got()) == 361_000
+
+
+def test_the_way_back_is_not_slowed_by_the_dead_paths_timeouts(wire: Wire) -> None:
+    assert wire.client.probe(OTHER)
+    wire.settle()
+    wire.dead.add(OTHER)
+    wire.send(b"lost")
+    wire.client.datagrams_to_send(wire.now)
+    for _ in range(6):  # each timeout doubles the next (RFC 9002, 6.2.1)
+        timer = wire.client.get_timer()
+        assert timer is not None
+        wire.now = timer + 1e-6
+        wire.client.handle_timer(wire.now)
+        wire.client.datagrams_to_send(wire.now)
+    assert wire.client.return_to(SERVER, wire.now)
+    sent = wire.client.datagrams_to_send(wire.now)
+    assert sent
+    assert {address for _, address in sent} == {tuple(SERVER)}
+    timer = wire.client.get_timer()
+    assert timer is not None
+    assert timer - wire.now < 1.0
+
+
+def test_what_was_under_way_goes_back_at_once(wire: Wire) -> None:
+    assert wire.client.probe(OTHER)
+    wire.settle()
+    wire.send(bytes(800))
+    wire.client.datagrams_to_send(wire.now)
+    assert wire.client.return_to(SERVER, wire.now)
+    assert sum(len(data) for data, _ in wire.client.datagrams_to_send(wire.now)) > 800
+
+
+def test_an_unconfirmed_handshake_changes_no_path(wire: Wire) -> None:
+    wire.client._handshake_confirmed = False
+    assert not wire.client.probe(OTHER)
+
+
+def test_many_paused_streams_share_one_bound(wire: Wire) -> None:
+    streams = [4 * number for number in range(8)]
+    for stream_id in streams:
+        wire.client.send_stream_data(stream_id, b"x")
+    wire.settle_all()
+    for stream_id in streams:
+        wire.server.pause(stream_id)
+        wire.client.send_stream_data(stream_id, bytes(WINDOW_BYTES // 2))
+    wire.settle_all()
+    total = sum(received(wire, stream_id) for stream_id in streams)
+    assert total <= 2 * WINDOW_BYTES
+    for stream_id in streams:
+        wire.server.resume(stream_id)
+    wire.settle_all()
+    total = sum(received(wire, stream_id) for stream_id in streams)
+    assert total == len(streams) * (1 + WINDOW_BYTES // 2)
