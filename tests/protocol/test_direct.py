@@ -286,7 +286,7 @@ def test_an_answer_to_an_earlier_round_counts_for_nothing() -> None:
     path = machine()
     path.punch(KEY, [THERE], None, 0.0)
     ((old, _),) = punches(path, 0.0)
-    run(path, 1.0)
+    run(path, 1.2)
     assert path.state is State.RELAYED
     path.punch(KEY, [THERE], None, 1.5)
     answer(path, old, THERE, 1.6)
