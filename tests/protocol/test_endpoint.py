@@ -16,6 +16,7 @@ from quicpipe_lab.model.nat import (
 )
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.protocol import endpoint
+from quicpipe_lab.protocol.connection_id import is_relay_connection_id
 from quicpipe_lab.protocol.control import PunchMessage
 from quicpipe_lab.protocol.direct import State
 from quicpipe_lab.protocol.events import (
@@ -43,7 +44,7 @@ from quicpipe_lab.protocol.relay_leg import (
     standard_request,
 )
 from quicpipe_lab.protocol.signalling import MIN_ROUND_S
-from quicpipe_lab.protocol.wire import PUNCH_LENGTH, Registration
+from quicpipe_lab.protocol.wire import PUNCH_LENGTH, Registration, parse_invariants
 from tests.protocol.pair import CERTIFICATE, PRIVATE_KEY, RELAY, Pair
 from tests.protocol.world import Site
 
@@ -556,3 +557,18 @@ def test_a_path_that_could_not_be_left_is_taken_up_again(monkeypatch: pytest.Mon
     pair.world.drop = lambda *_: False
     assert pair.world.run(10, lambda: pair.dialer.direct.state is State.DIRECT)
     assert pair.echoed(b"on the path that we never left")
+
+
+def test_the_accepter_repeats_its_answer_as_often_as_it_takes() -> None:
+    """The dialer sends nothing before the answer, so a limit of three times what was received
+    (RFC 9000, 8.1) would end it for good; the relay has validated the address instead."""
+    pair = Pair(HOME, HOME).start()
+
+    def is_answer(one: str, _: str, data: bytes) -> bool:
+        header = parse_invariants(data) if one == "bob" and data[0] >= 0x40 else None
+        return header is not None and not is_relay_connection_id(header.destination)
+
+    pair.world.drop = is_answer
+    pair.world.run(8)
+    pair.world.drop = lambda *_: False
+    assert pair.world.run(10, lambda: pair.both(Connected))
