@@ -1,7 +1,7 @@
 """What a NAT is declared to be against what was measured of it, property by property. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from quicpipe_lab.model import nat_measurement as words
@@ -20,6 +20,10 @@ class Finding:
     measured: str | None
     ok: bool | None
     remark: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``nat-check --json``."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,7 @@ class Certificate:
             "host": self.host,
             "through": list(self.through),
             "ok": self.ok,
-            "properties": [
-                {name: getattr(one, name) for name in Finding.__slots__} for one in self.findings
-            ],
+            "properties": [one.to_json() for one in self.findings],
         }
 
     def summary(self) -> Certified:
