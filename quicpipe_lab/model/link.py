@@ -4,8 +4,9 @@ What each field means exactly is decided by ``LinkModel`` (link_model.py), which
 link runs on. Named links, with their sources, are in link_presets.py.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import isfinite
+from typing import Any
 
 from quicpipe_lab.errors import ScenarioError
 
@@ -110,6 +111,16 @@ class LinkBehavior:
         """The fraction lost in the long run, apart from a full queue."""
         in_bursts = self.burst_loss.mean if self.burst_loss else 0.0
         return 1 - (1 - self.loss) * (1 - in_bursts)
+
+    def to_data(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> "LinkBehavior":
+        """The inverse. Raises ScenarioError."""
+        bursts = data["burst_loss"]
+        return cls(**{**data, "burst_loss": BurstLoss(**bursts) if bursts else None})
 
 
 @dataclass(frozen=True, slots=True)

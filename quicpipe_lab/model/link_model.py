@@ -44,7 +44,10 @@ class Fate(NamedTuple):
 @dataclass(slots=True)
 class LinkCounters:
     """What has become of the packets of one direction. Every copy is delivered or dropped:
-    ``packets + duplicated == delivered + sum(dropped.values())``."""
+    ``packets + duplicated == delivered + sum(dropped.values())``.
+
+    ``missed`` are packets that a backend lost by its own fault, before or after they were counted.
+    """
 
     packets: int = 0
     packet_bytes: int = 0
@@ -54,6 +57,7 @@ class LinkCounters:
     corrupted: int = 0
     reordered: int = 0
     dropped: dict[Drop, int] = field(default_factory=lambda: dict.fromkeys(Drop, 0))
+    missed: int = 0
 
 
 class LinkModel:

@@ -10,7 +10,6 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +38,7 @@ from quicpipe_lab.model.scenario import (
     Transfer,
     WaitFor,
 )
+from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.model.topology import Host, Link, Nat, Node, Relay, Topology
 
 TopologyFinder = Callable[[str], Topology]
@@ -280,8 +280,7 @@ class _Table:
         name: str | None = self.take("preset", str, None)
         if name is None or name in presets:
             return presets[name] if name else None
-        near = get_close_matches(name, presets, 1)
-        hint = f": did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, presets)
         raise self.wrong("preset", f"{name!r} is none of {', '.join(presets)}{hint}")
 
     def pair(self, key: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """The link model: exact where it is exact, and within computed bounds where it draws."""
 
+import json
 from collections.abc import Sequence
 from fractions import Fraction
 from math import sqrt
@@ -70,6 +71,11 @@ def test_another_seed_gives_other_fates() -> None:
     behavior = LinkBehavior(loss=0.5)
     sent = [(100, 0.001)] * 64
     assert send(LinkModel(behavior, "1"), sent) != send(LinkModel(behavior, "2"), sent)
+
+
+@given(behaviors())
+def test_behaviors_survive_json(behavior: LinkBehavior) -> None:
+    assert LinkBehavior.from_data(json.loads(json.dumps(behavior.to_data()))) == behavior
 
 
 @given(behaviors(), packets)

@@ -64,13 +64,31 @@ class End(NamedTuple):
     address: str
 
 
+WIRES = "(wires)"
+"""The namespace in which a process passes frames on (wire.py). No node can have this name."""
+
+
 class Wire(NamedTuple):
-    """A veth pair from a node, towards the core (``upper``), to the node below."""
+    """A veth pair from a node, towards the core (``upper``), to the node below.
+
+    Where the link behaves, ``through`` has two more ends, in the namespace of the wires: there are
+    then two pairs, from ``upper`` to the first and from the second to ``lower``. Or the kernel
+    itself makes the link behave: ``netem`` is what it does downwards and upwards.
+    """
 
     lower_node: str
     prefix_length: int
     upper: End
     lower: End
+    through: list[End]
+    netem: "list[Netem]"
+
+
+class Netem(NamedTuple):
+    """One direction: a LinkBehavior as JSON takes it, and a seed."""
+
+    behavior: dict[str, Any]
+    seed: str
 
 
 class Space(NamedTuple):
@@ -116,7 +134,19 @@ def _space(data: Any) -> Space:
         sysctls,
         addresses,
         gateway,
-        [Wire(lower, length, End(*up), End(*down)) for lower, length, up, down in wires],
+        [_wire(wire) for wire in wires],
         [table_from_json(table) for table in tables],
         conntrack_sysctls,
+    )
+
+
+def _wire(data: Any) -> Wire:
+    lower_node, prefix_length, upper, lower, through, netem = data
+    return Wire(
+        lower_node,
+        prefix_length,
+        End(*upper),
+        End(*lower),
+        [End(*end) for end in through],
+        [Netem(*one) for one in netem],
     )

@@ -6,12 +6,16 @@ import than the lab takes to build.
 """
 
 import json
+from collections.abc import Iterator
 from socket import NETLINK_ROUTE
 
-from quicpipe_lab.backends.netns import nft, rtnetlink
-from quicpipe_lab.backends.netns.blueprint import Space, Wire, blueprint_from_json
+from quicpipe_lab.backends.netns import netlink, nft, rtnetlink
+from quicpipe_lab.backends.netns.blueprint import WIRES, End, Space, Wire, blueprint_from_json
 from quicpipe_lab.backends.netns.namespaces import FIRST_FILE, EncodedSpace
-from quicpipe_lab.backends.netns.netlink import Datagram, Request, datagrams
+from quicpipe_lab.backends.netns.netlink import Datagram, Request
+
+DOWN, UP = 0, 1
+"""Places in Wire.netem."""
 
 
 def encode_blueprint(text: str) -> list[EncodedSpace]:
@@ -22,15 +26,29 @@ def encode_blueprint(text: str) -> list[EncodedSpace]:
     tables: dict[str, Datagram] = {}
     encoded: list[EncodedSpace] = []
     for space in blueprint.spaces:
-        datagrams = _links(space, uplinks.get(space.node), files)
+        uplink = uplinks.get(space.node)
+        datagrams = _links(space, uplink, files)
         uplinks |= {wire.lower_node: wire for wire in space.wires}
+        if space.node == WIRES:
+            ends = [end for wire in uplinks.values() for end in wire.through]
+            datagrams += netlink.datagrams(NETLINK_ROUTE, list(map(rtnetlink.end_up, ends)))
         for table in space.tables:
             # Most NATs of a lab have the same rules, and rules take longest to encode.
             if str(table) not in tables:
                 tables[str(table)] = nft.add_table(table)
             datagrams.append(tables[str(table)])
-        encoded.append((space.node, space.sysctls, datagrams, space.conntrack_sysctls))
+        real = list(_real_senders(space, uplink))
+        encoded.append((space.node, space.sysctls, datagrams, space.conntrack_sysctls, real))
     return encoded
+
+
+def _real_senders(space: Space, uplink: Wire | None) -> Iterator[str]:
+    """The interfaces on links that behave: what they send has to be real packets."""
+    if uplink is not None and (uplink.through or uplink.netem):
+        yield uplink.lower.interface
+    for wire in space.wires:
+        if wire.through or wire.netem:
+            yield wire.upper.interface
 
 
 def _links(space: Space, uplink: Wire | None, files: dict[str, int]) -> list[Datagram]:
@@ -39,15 +57,39 @@ def _links(space: Space, uplink: Wire | None, files: dict[str, int]) -> list[Dat
     requests += map(rtnetlink.loopback_address, space.addresses)
     if uplink is not None:
         requests += [
-            rtnetlink.lower_end_up(uplink),
+            rtnetlink.end_up(uplink.lower),
             rtnetlink.address(uplink.lower, uplink.prefix_length),
             rtnetlink.neighbour(uplink.lower, uplink.upper),
             rtnetlink.default_route(uplink.upper.address),
         ]
+        requests += _netem(uplink, uplink.lower, UP)
     for wire in space.wires:
         requests += [
-            rtnetlink.veth_pair(wire, files[wire.lower_node]),
+            *_veth_pairs(wire, files),
+            *_netem(wire, wire.upper, DOWN),
             rtnetlink.address(wire.upper, wire.prefix_length),
             rtnetlink.neighbour(wire.upper, wire.lower),
         ]
-    return datagrams(NETLINK_ROUTE, requests)
+    return netlink.datagrams(NETLINK_ROUTE, requests)
+
+
+def _veth_pairs(wire: Wire, files: dict[str, int]) -> list[Request]:
+    lower_file = files[wire.lower_node]
+    if not wire.through:
+        return [rtnetlink.veth_pair(wire.upper, wire.lower, lower_file)]
+    first, second = wire.through
+    return [
+        rtnetlink.veth_pair(wire.upper, first, files[WIRES]),
+        rtnetlink.veth_pair(second, wire.lower, lower_file, files[WIRES]),
+    ]
+
+
+def _netem(wire: Wire, end: End, direction: int) -> list[Request]:
+    if not wire.netem:
+        return []
+    # Here, for it brings the link model along.
+    from quicpipe_lab.backends.netns.netem import set_netem
+    from quicpipe_lab.model.link import LinkBehavior
+
+    behavior, seed = wire.netem[direction]
+    return [set_netem(end.number, end.interface, LinkBehavior.from_data(behavior), seed)]

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from quicpipe_lab.backends.netns import wires
 from quicpipe_lab.backends.netns.channel import MAX_FDS, Channel, Message
 from quicpipe_lab.backends.netns.cuts import cut_point, cuts_table
 from quicpipe_lab.backends.netns.failures import raise_described
@@ -23,12 +24,14 @@ from quicpipe_lab.backends.netns.forked import ForkedSupervisor
 from quicpipe_lab.backends.netns.naming import places
 from quicpipe_lab.backends.netns.plan import plan
 from quicpipe_lab.backends.netns.process import Process, pid_of, start_program
+from quicpipe_lab.backends.netns.wires import Counters, Wires, link_between
 from quicpipe_lab.errors import (
     BackendUnavailableError,
     LabEndedError,
     LocalProtocolError,
     QuicpipeLabError,
 )
+from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.model.topology import CORE, Topology
 
@@ -65,7 +68,8 @@ class Lab:
     ``fork``: the supervisor is forked from this process and not started anew, which is faster for
     many labs one after another; only where this process has a single thread and no event loop.
     ``name`` is what other terminals know the lab by; without one it is made from the topology's.
-    ``kept`` labs are what commands mean that name none. Raises LocalProtocolError.
+    ``kept`` labs are what commands mean that name none. ``seed``: with the same one, the same
+    packets have the same fates on links that draw. Raises LocalProtocolError.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Lab:
         fork: bool = False,
         name: str | None = None,
         kept: bool = False,
+        seed: int = 1,
     ) -> None:
         self.topology = topology
         self.name = _own_name(topology) if name is None else name
@@ -84,6 +89,8 @@ class Lab:
             )
         self._kept = kept
         self._fork = fork
+        self._seed = seed
+        self._wires: Wires | None = None
         self._channel: Channel | None = None
         self._supervisor: subprocess.Popen[bytes] | ForkedSupervisor | None = None
         self._pid: int | None = None
@@ -134,13 +141,19 @@ class Lab:
         assert self._supervisor.stdin is not None
         # Planned while the supervisor starts. Where it has ended already, its answer says why.
         with contextlib.suppress(BrokenPipeError), self._supervisor.stdin as stdin:
-            text = json.dumps(plan(self.topology))
+            blueprint = plan(self.topology, self._seed)
+            text = json.dumps(blueprint)
             stdin.write(marshal.dumps((self._introduction(), text, _encoded.get(text))))
         _, (pidfd, *new) = self._receive()
         for fd in new:
             _keep(text, fd)
         self._pid = pid_of(pidfd)
         os.close(pidfd)
+        if wires.is_needed(blueprint):
+            control, there = Channel.pair()
+            with there:
+                self._ask({"request": "wires"}, [there.fileno()])
+            self._wires = Wires(self.topology, blueprint, self._seed, control)
 
     def _introduction(self) -> Message:
         return {
@@ -164,10 +177,12 @@ class Lab:
             self._channel.close()
         if self._supervisor is not None:
             self._supervisor.wait()
+        if self._wires is not None:
+            self._wires.close()
         for fd in self._namespaces.values():
             os.close(fd)
         self._channel = self._supervisor = self._pid = None
-        self._namespaces, self._cuts = {}, {}
+        self._namespaces, self._cuts, self._wires = {}, {}, None
 
     def spawn(
         self,
@@ -224,6 +239,25 @@ class Lab:
         self._ask({"request": "table", "node": router, "table": table})
         self._cuts[router] = cuts
 
+    def set_link(
+        self, one: str, other: str, behavior: LinkBehavior, back: LinkBehavior | None = None
+    ) -> None:
+        """What the link between two nodes does from now on: on the way from ``one`` to ``other``,
+        and on the way back, where it is the same unless given.
+
+        Raises LocalProtocolError for a link that had no behaviour from the start.
+        """
+        link_between(self.topology, one, other)
+        if self._wires is None:
+            self._require_up()
+            raise LocalProtocolError("no link of this lab has a behaviour")
+        self._wires.set_link(one, other, behavior, back or behavior)
+
+    def link_counters(self) -> Counters:
+        """What has become of the packets of every link that behaves, by ``(from, to)``."""
+        self._require_up()
+        return self._wires.counters() if self._wires else {}
+
     def namespaces(self) -> dict[str, int]:
         """Every node's network namespace as an open file of this process, the lab's to close."""
         missing = [node for node in (CORE, *self.topology.uplinks) if node not in self._namespaces]
@@ -238,9 +272,13 @@ class Lab:
             names = [CORE, *self.topology.by_name]
             raise LocalProtocolError(f"there is no node {node!r}{did_you_mean(node, names)}")
 
-    def _ask(self, request: Message, fds: Sequence[int] = ()) -> tuple[Message, list[int]]:
+    def _require_up(self) -> None:
         if self._channel is None:
             raise LocalProtocolError("the lab is not up")
+
+    def _ask(self, request: Message, fds: Sequence[int] = ()) -> tuple[Message, list[int]]:
+        self._require_up()
+        assert self._channel is not None
         try:
             self._channel.send(request, fds)
         except (BrokenPipeError, ConnectionResetError):

@@ -18,9 +18,10 @@ messages refer to a namespace by its number."""
 Sysctls = list[list[str]]
 """Paths under /proc/sys and values."""
 
-EncodedSpace = tuple[str, Sysctls, list[Datagram], Sysctls]
+EncodedSpace = tuple[str, Sysctls, list[Datagram], Sysctls, list[str]]
 """A node, and what is to be done in its namespace: settings that must be there before there are
-interfaces, links and rules, and settings that are there only once rules are."""
+interfaces, links and rules, settings that are there only once rules are, and the interfaces that
+have to send real packets (offload.py)."""
 
 _OWN = "/proc/self/ns/net"
 
@@ -31,15 +32,19 @@ def build(spaces: list[EncodedSpace]) -> dict[str, int]:
     The first node gets the namespace that the process is in, and there the process is at the end.
     """
     files: dict[str, int] = {}
-    for node, sysctls, _, _ in spaces:
+    for node, sysctls, _, _, _ in spaces:
         if files:
             syscalls.unshare(syscalls.CLONE_NEWNET)
         files[node] = _open_own(FIRST_FILE + len(files))
         _write_sysctls(sysctls)
-    for node, _, datagrams, late_sysctls in spaces:
+    for node, _, datagrams, late_sysctls, real_senders in spaces:
         enter(files[node])
         carry_out(datagrams)
         _write_sysctls(late_sysctls)
+        if real_senders:
+            from quicpipe_lab.backends.netns import offload
+
+            offload.turn_off(real_senders)
     enter(files[spaces[0][0]])
     return files
 

@@ -2,21 +2,16 @@
 
 It runs on the sending end's interface. Times are given in nanoseconds, in attributes of their own:
 the fields of old count ticks of 64 ns, which pyroute2 in turn takes in microseconds.
-
-Linux has more queueing disciplines, and none that helps: tbf lets a packet go when it has the
-tokens, and not when it has been sent, and lets small ones go many at once.
 """
 
 import hashlib
 from typing import Any
 
 from quicpipe_lab.backends.netns import encoders
+from quicpipe_lab.backends.netns.impairment import why_not_netem
 from quicpipe_lab.backends.netns.netlink import Request
 from quicpipe_lab.errors import UnsupportedBehaviorError
 from quicpipe_lab.model.link import LinkBehavior
-
-INTERFACE_MTU_BYTES = 1500
-"""Of every interface of a lab: nothing longer comes to a link."""
 
 _KIND = "netem"
 _ROOT = 0xFFFFFFFF
@@ -28,21 +23,6 @@ _NO_LIMIT = 0x7FFFFFFF
 _ETHERNET_HEADER_BYTES = 14
 _KEEP_ORDER_RATE = 1 << 62
 """Bytes a second. With a rate netem lets no packet overtake another, and this one takes no time."""
-_MOST_JITTER_S = 2.0
-"""netem draws from 32 bits of nanoseconds, half of them to each side."""
-
-
-def why_not(behavior: LinkBehavior) -> str | None:
-    """The field, and why netem cannot do what it says; None where it can do all."""
-    if behavior.queue_bytes is not None:
-        return "queue_bytes: netem counts the packets of its queue and not their bytes"
-    if behavior.mtu_bytes < INTERFACE_MTU_BYTES:
-        return "mtu_bytes: netem drops nothing for its length"
-    if behavior.reorder and behavior.rate_bps is not None:
-        return "reorder: netem's packets that skip the delay skip the rate as well"
-    if behavior.jitter_s > _MOST_JITTER_S:
-        return f"jitter_s: netem's is {_MOST_JITTER_S:g} s at most"
-    return None
 
 
 def set_netem(index: int, interface: str, behavior: LinkBehavior, seed: str) -> Request:
@@ -51,7 +31,7 @@ def set_netem(index: int, interface: str, behavior: LinkBehavior, seed: str) -> 
     The same seed draws the same from Linux 6.6 on. ``corrupt`` may also hit one of the 14 bytes of
     the Ethernet header, which the model does not know. Raises UnsupportedBehaviorError.
     """
-    if reason := why_not(behavior):
+    if reason := why_not_netem(behavior):
         raise UnsupportedBehaviorError(f"{interface}: {reason}")
     message = _message_type()()
     message.setvalue(

@@ -2,9 +2,9 @@
 
 from ipaddress import IPv4Address
 
-from quicpipe_lab.backends.netns.blueprint import Blueprint, End, Space, Table, Wire
+from quicpipe_lab.backends.netns.blueprint import WIRES, Blueprint, End, Space, Table, Wire
+from quicpipe_lab.backends.netns.impairment import Means, means_by_link
 from quicpipe_lab.backends.netns.rules import conntrack_sysctls, nat_table
-from quicpipe_lab.errors import UnsupportedBehaviorError
 from quicpipe_lab.model.topology import CORE, SERVICE_ADDRESSES, Nat, Topology, Uplink
 
 _NAME_LIMIT = 15  # IFNAMSIZ less its terminating zero
@@ -21,23 +21,32 @@ def interface_name(topology: Topology, node: str, neighbour: str) -> str:
     return _interface_names(_neighbours(topology, node))[neighbour]
 
 
-def plan(topology: Topology) -> Blueprint:
-    """Raises UnsupportedBehaviorError for what the kernel's means cannot do exactly."""
-    _refuse_impairment(topology)
+def plan(topology: Topology, seed: int = 1, *, netem: bool = False) -> Blueprint:
+    """Raises UnsupportedBehaviorError for what the kernel's means cannot do exactly.
+
+    ``seed`` is for links that draw. With ``netem`` the kernel makes those links behave that it can.
+    """
     children: dict[str, list[Uplink]] = {CORE: [], **{node.name: [] for node in topology.nodes}}
     for uplink in topology.uplinks.values():
         children[uplink.upper].append(uplink)
     names = {
         node: _interface_names(_around(topology, node, below)) for node, below in children.items()
     }
-    return Blueprint(
-        topology.name,
-        [_space(topology, node, children[node], names) for node in (CORE, *topology.uplinks)],
-    )
+    means = means_by_link(topology, seed, netem)
+    spaces = [
+        _space(topology, node, children[node], names, means) for node in (CORE, *topology.uplinks)
+    ]
+    if any(wire.through for space in spaces for wire in space.wires):
+        spaces.append(Space(WIRES, _sysctls(forwards=False), [], None, [], [], []))
+    return Blueprint(topology.name, spaces)
 
 
 def _space(
-    topology: Topology, node: str, below: list[Uplink], names: dict[str, dict[str, str]]
+    topology: Topology,
+    node: str,
+    below: list[Uplink],
+    names: dict[str, dict[str, str]],
+    means: dict[str, Means],
 ) -> Space:
     uplink = topology.uplinks.get(node)
     known = topology.by_name.get(node)
@@ -53,13 +62,15 @@ def _space(
         _sysctls(forwards=node == CORE or behavior is not None),
         list(map(str, SERVICE_ADDRESSES)) if node == CORE else [],
         str(uplink.upper_address) if uplink else None,
-        [_wire(one, first + position, names) for position, one in enumerate(below)],
+        [_wire(one, first + position, names, means) for position, one in enumerate(below)],
         tables,
         late,
     )
 
 
-def _wire(uplink: Uplink, upper_index: int, names: dict[str, dict[str, str]]) -> Wire:
+def _wire(
+    uplink: Uplink, upper_index: int, names: dict[str, dict[str, str]], means: dict[str, Means]
+) -> Wire:
     """The lower end is always the first interface of its namespace."""
     lower, upper = uplink.lower, uplink.upper
     return Wire(
@@ -67,6 +78,7 @@ def _wire(uplink: Uplink, upper_index: int, names: dict[str, dict[str, str]]) ->
         uplink.network.prefixlen,
         _end(names[upper][lower], upper_index, uplink.upper_address),
         _end(names[lower][upper], _FIRST_INDEX, uplink.lower_address),
+        *means[lower],
     )
 
 
@@ -85,14 +97,6 @@ def _sysctls(forwards: bool) -> list[list[str]]:
         # wait for duplicate address detection. The loopback interface keeps ::1.
         ["net/ipv6/conf/default/disable_ipv6", "1"],
     ]
-
-
-def _refuse_impairment(topology: Topology) -> None:
-    for index, link in enumerate(topology.links):
-        if not link.is_plain:
-            raise UnsupportedBehaviorError(
-                f"link[{index}]: the netns backend has no impaired links"
-            )
 
 
 def _neighbours(topology: Topology, node: str) -> list[str]:

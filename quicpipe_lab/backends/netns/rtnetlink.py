@@ -3,7 +3,7 @@
 import socket
 from typing import Any
 
-from quicpipe_lab.backends.netns.blueprint import End, Wire
+from quicpipe_lab.backends.netns.blueprint import End
 from quicpipe_lab.backends.netns.encoders import (
     NLM_F_NEW,
     encode,
@@ -24,9 +24,9 @@ def loopback_up() -> Request:
     return _up(_LOOPBACK_INDEX, "lo")
 
 
-def lower_end_up(wire: Wire) -> Request:
-    """In the lower end's namespace."""
-    return _up(wire.lower.number, wire.lower.interface)
+def end_up(end: End) -> Request:
+    """In the end's own namespace."""
+    return _up(end.number, end.interface)
 
 
 def _up(index: int, interface: str) -> Request:
@@ -35,14 +35,17 @@ def _up(index: int, interface: str) -> Request:
     return encode(message, rtnl.RTM_NEWLINK, 0, f"interface {interface!r}")
 
 
-def veth_pair(wire: Wire, lower_space: int) -> Request:
-    """``upper`` in this namespace, up; ``lower`` in that of the file ``lower_space``.
+def veth_pair(here: End, there: End, space: int, from_space: int | None = None) -> Request:
+    """``here`` in this namespace, up; ``there`` in that of the file ``space``.
 
-    The lower end stays down: the kernel makes it first, and does not let an end up without other.
+    The other end stays down: the kernel makes it first, and does not let an end up without other.
+    With ``from_space``, ``here`` is in that file's namespace instead.
     """
-    peer = {**_link(wire.lower), "flags": 0}
-    peer["attrs"].append(("IFLA_NET_NS_FD", lower_space))
-    link = _link(wire.upper)
+    peer = {**_link(there), "flags": 0}
+    peer["attrs"].append(("IFLA_NET_NS_FD", space))
+    link = _link(here)
+    if from_space is not None:
+        link["attrs"].append(("IFLA_NET_NS_FD", from_space))
     link["attrs"].append(
         (
             "IFLA_LINKINFO",
@@ -56,7 +59,7 @@ def veth_pair(wire: Wire, lower_space: int) -> Request:
     )
     message = ifinfmsg.ifinfmsg()
     message.setvalue(link)
-    purpose = f"veth pair {wire.upper.interface!r} to {wire.lower.interface!r}"
+    purpose = f"veth pair {here.interface!r} to {there.interface!r}"
     return encode(message, rtnl.RTM_NEWLINK, NLM_F_NEW, purpose)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from quicpipe_lab.backends.netns import programs
-from quicpipe_lab.backends.netns.blueprint import table_from_json
+from quicpipe_lab.backends.netns.blueprint import WIRES, table_from_json
 from quicpipe_lab.backends.netns.channel import Channel, Message
 from quicpipe_lab.backends.netns.failures import describe
 from quicpipe_lab.backends.netns.namespaces import enter
@@ -50,6 +50,7 @@ class Service:
     ) -> None:
         self._channel = channel
         self._listener = listener
+        self._wires = files.pop(WIRES, -1)
         self._introduction = {**introduction, "started_s": time.time(), "files": files}
         self._surroundings = Surroundings([Place(*one) for one in introduction["places"]])
         self._files = files
@@ -62,6 +63,7 @@ class Service:
             "preload": self._preload,
             "table": self._replace_table,
             "namespaces": self._namespaces,
+            "wires": self._start_wires,
         }
 
     def run(self) -> None:
@@ -135,6 +137,12 @@ class Service:
         transaction = replace_table(table_from_json(request["table"]))
         enter(self._files[request["node"]])
         commit(transaction)
+        return {}, []
+
+    def _start_wires(self, _request: Message, fds: list[int]) -> Answer:
+        from quicpipe_lab.backends.netns import wire_process
+
+        wire_process.start(self._wires, fds[0])
         return {}, []
 
     def _namespaces(self, request: Message, _fds: list[int]) -> Answer:

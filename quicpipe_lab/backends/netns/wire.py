@@ -13,12 +13,10 @@ What is not an IP packet passes at once: a link has no say in how neighbours fin
 import ctypes
 import gc
 import itertools
-import os
 import select
 import signal
 import socket
 import struct
-import sys
 import threading
 import time
 from dataclasses import asdict
@@ -27,12 +25,10 @@ from typing import Any, NamedTuple
 
 from quicpipe_lab.backends.netns.channel import Channel, Message
 from quicpipe_lab.backends.netns.failures import describe
-from quicpipe_lab.backends.netns.wire_port import ETHERNET_HEADER_BYTES, Port
+from quicpipe_lab.backends.netns.wire_port import ETHERNET_HEADER_BYTES, RING_ROUNDS, Port
 from quicpipe_lab.errors import QuicpipeLabError
-from quicpipe_lab.model.link import BurstLoss, LinkBehavior
+from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.link_model import LinkModel
-
-CONTROL_FD = 3
 
 _IP_TYPES = (b"\x08\x00", b"\x86\xdd")
 _TYPE = slice(12, 14)
@@ -54,17 +50,6 @@ class WireLink(NamedTuple):
     down: dict[str, Any]
     up: dict[str, Any]
     seed: str
-
-
-def behavior_to_json(behavior: LinkBehavior) -> dict[str, Any]:
-    """For a message."""
-    return asdict(behavior)
-
-
-def behavior_from_json(data: dict[str, Any]) -> LinkBehavior:
-    """The inverse."""
-    burst_loss = data["burst_loss"]
-    return LinkBehavior(**{**data, "burst_loss": BurstLoss(**burst_loss) if burst_loss else None})
 
 
 class Direction:
@@ -119,8 +104,8 @@ class Wire:
         ports = _open_ports([name for link in links for name in (link.upper, link.lower)])
         for link in links:
             upper, lower = ports[link.upper], ports[link.lower]
-            down = LinkModel(behavior_from_json(link.down), f"{link.seed}/{link.name}/down")
-            up = LinkModel(behavior_from_json(link.up), f"{link.seed}/{link.name}/up")
+            down = LinkModel(LinkBehavior.from_data(link.down), f"{link.seed}/{link.name}/down")
+            up = LinkModel(LinkBehavior.from_data(link.up), f"{link.seed}/{link.name}/up")
             pair = Direction(upper, lower, down), Direction(lower, upper, up)
             self._directions[link.name] = pair
             self._by_fd |= {direction.source.fileno(): direction for direction in pair}
@@ -139,8 +124,15 @@ class Wire:
                         request, _ = self._control.receive()
                     except EOFError:
                         return
+                    self._take_all()
                     self._control.send(self._answer(request))
             self._send_what_is_due()
+
+    def _take_all(self) -> None:
+        """What arrived before a request is answered must not be subject to it."""
+        for direction in self._by_fd.values():
+            for _ in range(RING_ROUNDS):
+                self._take(direction)
 
     def _take(self, direction: Direction) -> None:
         admit, target = direction.model.admit, direction.target
@@ -169,8 +161,8 @@ class Wire:
                     for name, (down, up) in self._directions.items()
                 }
             down, up = self._directions[request["link"]]
-            down.model.change(behavior_from_json(request["down"]))
-            up.model.change(behavior_from_json(request["up"]))
+            down.model.change(LinkBehavior.from_data(request["down"]))
+            up.model.change(LinkBehavior.from_data(request["up"]))
         except (QuicpipeLabError, OSError) as error:
             return describe(error)
         return {}
@@ -204,16 +196,16 @@ def _open_ports(interfaces: list[str]) -> dict[str, Port]:
     return ports
 
 
-def main() -> None:
-    """The program: the control socket is file 3."""
+def run(control_fd: int) -> None:
+    """The program."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    control = Channel(socket.socket(fileno=os.dup(CONTROL_FD)))
+    control = Channel(socket.socket(fileno=control_fd))
     request, _ = control.receive()
     try:
         wire = Wire(control, [WireLink(*link) for link in request["links"]])
     except (QuicpipeLabError, OSError) as error:
         control.send(describe(error))
-        sys.exit(1)
+        return
     control.send({})
     # Frames make no cycles, and a collection takes longer than some packets may wait.
     gc.freeze()

@@ -22,6 +22,8 @@ _FRAMES = _BLOCKS * _BLOCK_BYTES // _FRAME_BYTES
 """1,024: what comes in a fifth of a second at 5,000 packets/s."""
 _MOST_AT_ONCE = 64
 """Frames taken before what is due elsewhere gets its turn."""
+RING_ROUNDS = _FRAMES // _MOST_AT_ONCE
+"""So many turns empty a full ring."""
 
 # From linux/if_packet.h; the socket module lacks them.
 _SOL_PACKET = 263

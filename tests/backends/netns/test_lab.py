@@ -197,9 +197,10 @@ def test_misuse() -> None:
         lab.spawn("alice", ["true"])
     with lab, pytest.raises(LocalProtocolError, match="up already"):
         lab.up()
-    slow = Topology("slow", (Host("a"),), (Link(("core", "a"), LinkBehavior(delay_s=0.1)),))
-    with pytest.raises(UnsupportedBehaviorError, match=r"link\[0\]"):
-        Lab(slow).up()
+    link = Link(("core", "a"), LinkBehavior(mtu_bytes=9000))
+    jumbo = Topology("jumbo", (Host("a"),), (link,))
+    with pytest.raises(UnsupportedBehaviorError, match="'a' to 'core': mtu_bytes of 9000"):
+        Lab(jumbo).up()
 
 
 def test_more_nodes_than_open_files() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from quicpipe_lab.backends.netns.netem import set_netem, why_not
+from quicpipe_lab.backends.netns.impairment import why_not_netem
+from quicpipe_lab.backends.netns.netem import set_netem
 from quicpipe_lab.errors import UnsupportedBehaviorError
 from quicpipe_lab.model.link import BurstLoss, LinkBehavior
 
@@ -116,6 +117,6 @@ def test_the_seed_decides() -> None:
     ],
 )
 def test_what_netem_cannot_do_is_refused_by_name(behavior: LinkBehavior, field: str) -> None:
-    assert (why_not(behavior) or "").startswith(f"{field}: ")
+    assert (why_not_netem(behavior) or "").startswith(f"{field}: ")
     with pytest.raises(UnsupportedBehaviorError, match=f"core: {field}: "):
         set_netem(1, "core", behavior, "seed")

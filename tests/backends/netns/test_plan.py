@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from quicpipe_lab.backends.netns.blueprint import blueprint_from_json
+from quicpipe_lab.backends.netns.blueprint import WIRES, blueprint_from_json
 from quicpipe_lab.backends.netns.cuts import cut_point
 from quicpipe_lab.backends.netns.plan import interface_name, plan
 from quicpipe_lab.errors import LocalProtocolError, UnsupportedBehaviorError
@@ -47,11 +47,39 @@ def test_interface_names() -> None:
     assert interface_name(topology, sixteen, "core") == "core"
 
 
-def test_impairment_is_refused() -> None:
-    link = Link.both_ways(("core", "relay"), LinkBehavior(delay_s=0.1))
-    topology = Topology("slow", (Relay("relay"),), (link,))
-    with pytest.raises(UnsupportedBehaviorError, match=r"link\[0\]"):
-        plan(topology)
+def _one_link(behavior: LinkBehavior) -> Topology:
+    return Topology("slow", (Relay("relay"),), (Link(("core", "relay"), behavior),))
+
+
+def test_a_link_that_behaves_goes_through_the_wires() -> None:
+    topology = _one_link(LinkBehavior(delay_s=0.1))
+    blueprint = plan(topology)
+    assert blueprint_from_json(json.loads(json.dumps(blueprint))) == blueprint
+    core, _, wires = blueprint.spaces
+    (wire,) = core.wires
+    assert wires.node == WIRES
+    assert [end.interface for end in wire.through] == ["upper0", "lower0"]
+    assert wire.netem == []
+    ends = [wire.upper, wire.lower, *wire.through]
+    assert len({end.mac for end in ends}) == 4
+
+
+def test_netem_is_planned_where_it_is_exact() -> None:
+    exact = _one_link(LinkBehavior(delay_s=0.1, loss=0.1))
+    blueprint = plan(exact, 7, netem=True)
+    assert blueprint_from_json(json.loads(json.dumps(blueprint))) == blueprint
+    assert [space.node for space in blueprint.spaces] == ["core", "relay"]
+    down, up = blueprint.spaces[0].wires[0].netem
+    assert LinkBehavior.from_data(down.behavior) == exact.links[0].towards_lower
+    assert LinkBehavior.from_data(up.behavior) == LinkBehavior()
+    assert (down.seed, up.seed) == ("7/relay/down", "7/relay/up")
+    inexact = _one_link(LinkBehavior(rate_bps=1e6, queue_bytes=15_000))
+    assert plan(inexact, netem=True) == plan(inexact)
+
+
+def test_what_nothing_here_can_do_is_refused() -> None:
+    with pytest.raises(UnsupportedBehaviorError, match="'relay' to 'core': mtu_bytes of 9000"):
+        plan(_one_link(LinkBehavior(mtu_bytes=9000)))
 
 
 @pytest.mark.parametrize(

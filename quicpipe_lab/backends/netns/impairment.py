@@ -1,0 +1,87 @@
+"""Who makes a link behave: nobody, the kernel's netem where it is exact, or the wire (wire.py).
+
+Pure, on the caller's side.
+"""
+
+from quicpipe_lab.backends.netns.blueprint import End, Netem
+from quicpipe_lab.errors import UnsupportedBehaviorError
+from quicpipe_lab.model.link import LinkBehavior
+from quicpipe_lab.model.topology import Link, Topology
+
+INTERFACE_MTU_BYTES = 1500
+"""Of every interface of a lab: nothing longer comes to a link."""
+_MOST_JITTER_S = 2.0
+"""netem draws from 32 bits of nanoseconds, half of them to each side."""
+_FIRST_INDEX = 101
+"""As in plan.py."""
+
+Means = tuple[list[End], list[Netem]]
+"""A Wire's ``through`` and ``netem``."""
+
+
+def means_by_link(topology: Topology, seed: int, netem: bool) -> dict[str, Means]:
+    """By each link's lower node. Raises UnsupportedBehaviorError where there are none."""
+    means: dict[str, Means] = {}
+    wires = 0
+    for lower, uplink in topology.uplinks.items():
+        if uplink.link.is_plain:
+            means[lower] = [], []
+            continue
+        behaviors = directions(uplink.link)
+        for behavior in behaviors:
+            require_support(f"link {lower!r} to {uplink.upper!r}", behavior)
+        if netem and not any(map(why_not_netem, behaviors)):
+            means[lower] = [], netems(lower, behaviors, seed)
+        else:
+            means[lower] = list(wire_ends(wires)), []
+            wires += 1
+    return means
+
+
+def directions(link: Link) -> tuple[LinkBehavior, LinkBehavior]:
+    """What a link does downwards and upwards."""
+    return link.towards_lower or LinkBehavior(), link.towards_upper or LinkBehavior()
+
+
+def require_support(link: str, behavior: LinkBehavior) -> None:
+    """Raises UnsupportedBehaviorError for what neither netem nor the wire can do."""
+    if behavior.mtu_bytes > INTERFACE_MTU_BYTES:
+        raise UnsupportedBehaviorError(
+            f"{link}: mtu_bytes of {behavior.mtu_bytes}: the netns backend's interfaces carry"
+            f" {INTERFACE_MTU_BYTES}"
+        )
+
+
+def why_not_netem(behavior: LinkBehavior) -> str | None:
+    """The field, and why netem cannot do what it says; None where it can do all.
+
+    Linux's tbf, which has a queue in bytes, does not help: it lets a packet go when it has the
+    tokens, and not when it has been sent, and small ones many at once.
+    """
+    if behavior.queue_bytes is not None:
+        return "queue_bytes: netem counts the packets of its queue and not their bytes"
+    if behavior.mtu_bytes < INTERFACE_MTU_BYTES:
+        return "mtu_bytes: netem drops nothing for its length"
+    if behavior.reorder and behavior.rate_bps is not None:
+        return "reorder: netem's packets that skip the delay skip the rate as well"
+    if behavior.jitter_s > _MOST_JITTER_S:
+        return f"jitter_s: netem's is {_MOST_JITTER_S:g} s at most"
+    return None
+
+
+def netems(lower: str, behaviors: tuple[LinkBehavior, LinkBehavior], seed: int) -> list[Netem]:
+    """Of a link by its lower node, downwards and upwards."""
+    return [
+        Netem(behavior.to_data(), f"{seed}/{lower}/{direction}")
+        for behavior, direction in zip(behaviors, ("down", "up"), strict=True)
+    ]
+
+
+def wire_ends(number: int) -> tuple[End, End]:
+    """Of a lab's wire with this number, in the namespace of the wires: upper and lower."""
+    first = _FIRST_INDEX + 2 * number
+    upper, lower = (
+        End(f"{side}{number}", index, f"02:01:00:00:{index >> 8:02x}:{index & 255:02x}", "")
+        for side, index in (("upper", first), ("lower", first + 1))
+    )
+    return upper, lower
