@@ -1,0 +1,246 @@
+"""A lab for asyncio: a thin layer on backends/netns/lab.py, which blocks.
+
+Its calls run in one thread of the lab's own, and the ends of programs are watched by the event
+loop. A task that is cancelled, as by an interrupt in a notebook, takes down on its way out what it
+was waiting for.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from quicpipe_lab import resources
+from quicpipe_lab.api.program import Output, Program, ProgramResult, memory_file
+from quicpipe_lab.backends.netns import lab as netns
+from quicpipe_lab.errors import LocalProtocolError
+from quicpipe_lab.model.spelling import did_you_mean
+from quicpipe_lab.model.topology import CORE, Topology
+
+T = TypeVar("T")
+
+
+class Node:
+    """A node of a running lab."""
+
+    def __init__(self, lab: "Lab", name: str) -> None:
+        self.name = name
+        self._lab = lab
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name!r} of {self._lab.name!r}>"
+
+    @property
+    def address(self) -> str:
+        """Its own, towards the core; of the core, the one towards its first neighbour."""
+        uplinks = self._lab.topology.uplinks
+        if self.name != CORE:
+            return str(uplinks[self.name].lower_address)
+        return str(next(iter(uplinks.values())).upper_address)
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        input: str | bytes = b"",
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+    ) -> ProgramResult:
+        """Run a program to its end. Raises ProgramNotStartedError.
+
+        It reads ``input``; ``env`` replaces the environment. Files are those of this machine, by
+        the same paths. Where the task is cancelled meanwhile, the program is killed.
+        """
+        program = await self.start(argv, input=input, env=env, cwd=cwd)
+        try:
+            return await program.wait()
+        except asyncio.CancelledError:
+            await program.kill()
+            raise
+
+    async def start(
+        self,
+        argv: Sequence[str],
+        *,
+        input: str | bytes = b"",
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+    ) -> Program:
+        """Start a program and leave it running, at the longest until the lab ends. See ``run``."""
+        return await self._lab.start(self.name, argv, input, env, cwd)
+
+
+class Lab:
+    """A topology that runs, within an ``async with`` block or from ``up`` to ``down``.
+
+    ``topology`` may be the name of a bundled one or the path of a TOML file. ``name`` is what
+    ``quicpipe-lab exec --lab`` and ``ps`` know the lab by. With a ``run_dir``, what each program
+    wrote is kept there, in files of its own, and listed in ``programs.jsonl``.
+    """
+
+    def __init__(
+        self,
+        topology: Topology | str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        run_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if not isinstance(topology, Topology):
+            topology = resources.find_topology(os.fspath(topology))
+        self.topology = topology
+        self._lab = netns.Lab(topology, name=name)
+        self._run_dir = None if run_dir is None else Path(run_dir).absolute()
+        self._thread: ThreadPoolExecutor | None = None
+        self._running: set[Program] = set()
+        self._started = 0
+
+    def __repr__(self) -> str:
+        return f"<Lab {self.name!r}, {'up' if self._thread else 'down'}>"
+
+    @property
+    def name(self) -> str:
+        """For other terminals."""
+        return self._lab.name
+
+    @property
+    def pid(self) -> int:
+        """Its supervisor's process id. Raises LocalProtocolError where it is not up."""
+        return self._lab.pid
+
+    def __getitem__(self, node: str) -> Node:
+        """Raises LocalProtocolError where there is none."""
+        names = list(self)
+        if node not in names:
+            raise LocalProtocolError(f"there is no node {node!r}{did_you_mean(node, names)}")
+        return Node(self, node)
+
+    def __iter__(self) -> Iterator[str]:
+        """The nodes' names."""
+        return iter([CORE, *self.topology.by_name])
+
+    async def __aenter__(self) -> "Lab":
+        return await self.up()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.down()
+
+    async def up(self) -> "Lab":
+        """Build it. Raises BackendUnavailableError, UnsupportedBehaviorError, QuicpipeLabError."""
+        if self._thread is not None:
+            raise LocalProtocolError("the lab is up already")
+        if self._run_dir is not None:
+            self._run_dir.mkdir(parents=True, exist_ok=True)
+        self._thread = ThreadPoolExecutor(1, "quicpipe-lab")
+        try:
+            await self._call(self._lab.up)
+        except BaseException:
+            await self.down()
+            raise
+        return self
+
+    async def down(self) -> None:
+        """Kill what runs in it, and wait until all of it is gone. Idempotent."""
+        if self._thread is None:
+            return
+        try:
+            await self._call(self._lab.down)
+        finally:
+            thread, self._thread = self._thread, None
+            if thread is not None:
+                thread.shutdown(wait=False)
+            for program in list(self._running):
+                program.finish()
+
+    async def cut(self, one: str, other: str) -> None:
+        """Nothing passes between two nodes any more (see the core's Lab)."""
+        await self._call(lambda: self._lab.cut(one, other))
+
+    async def restore(self, one: str, other: str) -> None:
+        """Undo ``cut`` of the same two nodes."""
+        await self._call(lambda: self._lab.restore(one, other))
+
+    async def start(
+        self,
+        node: str,
+        argv: Sequence[str],
+        input: str | bytes,
+        env: Mapping[str, str] | None,
+        cwd: str | os.PathLike[str] | None,
+    ) -> Program:
+        """For Node.start."""
+        self._started += 1
+        stem = f"{self._started:03d}-{node}-{Path(argv[0]).name if argv else ''}"
+        output = Output(self._run_dir, stem)
+        stdin = memory_file(input)
+        stdout, stderr = output.files
+        spawned: list[netns.Process] = []
+        started_s = time.monotonic()
+
+        def spawn() -> None:
+            process = self._lab.spawn(
+                node, argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd
+            )
+            spawned.append(process)
+
+        try:
+            await self._call(spawn)
+        except BaseException:
+            output.discard()
+            for process in spawned:  # cancelled when it was running already
+                await self._kill(process)
+                process.close()
+            raise
+        finally:
+            os.close(stdin)
+        program = Program(spawned[0], output, started_s, self._kill, self._note_end)
+        self._running.add(program)
+        return program
+
+    async def _kill(self, process: netns.Process) -> None:
+        await self._call(lambda: self._lab.kill(process))
+
+    def _note_end(self, program: Program, result: ProgramResult) -> None:
+        self._running.discard(program)
+        if self._run_dir is None:
+            return
+        line = {
+            "node": result.node,
+            "argv": result.argv,
+            "exit_code": result.exit_code,
+            "duration_s": round(result.duration_s, 6),
+            "stdout": program.output.paths[0].name,
+            "stderr": program.output.paths[1].name,
+        }
+        with (self._run_dir / "programs.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        """In the lab's thread, and to its end: half a request would leave the lab confused."""
+        if self._thread is None:
+            raise LocalProtocolError("the lab is not up")
+        loop = asyncio.get_running_loop()
+        return await _to_its_end(loop.run_in_executor(self._thread, function))
+
+
+async def _to_its_end(future: asyncio.Future[T]) -> T:
+    """Wait for what cannot be abandoned. Where this task is cancelled, that goes on afterwards."""
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        future.exception()  # taken note of: the cancellation goes before it
+        raise cancelled
+    return future.result()
