@@ -6,13 +6,15 @@ import select
 import stat
 from contextlib import suppress
 
+from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.shell.peer import PeerStream
 
 CHUNK_BYTES = 64 * 1024
 
 
 async def copy_in(descriptor: int, stream: PeerStream) -> None:
-    """Everything that can be read from ``descriptor``, then the stream's end."""
+    """Everything that can be read from ``descriptor``, then the stream's end. Raises
+    QuicpipeLabError where it cannot be read."""
     while data := await _read(descriptor):
         stream.write(data)
         await stream.drain()
@@ -20,7 +22,8 @@ async def copy_in(descriptor: int, stream: PeerStream) -> None:
 
 
 async def copy_out(stream: PeerStream, descriptor: int) -> None:
-    """Everything that the peer sends, until its end. Raises BrokenPipeError."""
+    """Everything that the peer sends, until its end. Raises BrokenPipeError where nobody reads it
+    any more, and QuicpipeLabError where it cannot be written."""
     while data := await stream.read(CHUNK_BYTES):
         await _write(descriptor, data)
 
@@ -58,8 +61,12 @@ async def _read(descriptor: int) -> bytes:
     while True:
         if _can_be_watched(descriptor):
             await _ready(descriptor, write=False)
-        with suppress(BlockingIOError):  # somebody else shares the descriptor, and was faster
+        try:
             return os.read(descriptor, CHUNK_BYTES)
+        except BlockingIOError:
+            continue  # somebody else shares the descriptor, and was faster
+        except OSError as error:
+            raise QuicpipeLabError(f"cannot read the input: {error.strerror}") from None
 
 
 async def _write(descriptor: int, data: bytes) -> None:
@@ -70,8 +77,14 @@ async def _write(descriptor: int, data: bytes) -> None:
             await _ready(descriptor, write=True)
         # The descriptor may be shared and blocking; but when poll says writable, a pipe has room
         # for at least PIPE_BUF bytes, and so much never blocks.
-        with suppress(BlockingIOError):
+        try:
             view = view[os.write(descriptor, view[: select.PIPE_BUF if watched else None]) :]
+        except BlockingIOError:
+            continue
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise QuicpipeLabError(f"cannot write the output: {error.strerror}") from None
 
 
 def _can_be_watched(descriptor: int) -> bool:

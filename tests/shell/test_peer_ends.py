@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.shell.test_peer_program import DEADLINE_S, TO_NOBODY, Programs, events, line_of
+from tests.shell.test_peer_program import COMMAND, DEADLINE_S, TO_NOBODY, Programs, events, line_of
 
 MIB = 1024 * 1024
 SHORT = ("--idle-timeout", "1.5")
@@ -200,6 +200,24 @@ def test_standard_files_may_be_missing(programs: Programs, missing: str) -> None
     )
     assert (dialer.returncode, dialer.stdout, dialer.stderr) == (0, b"", b"")
     assert accepter.wait(DEADLINE_S) == 0
+
+
+def test_a_full_disk_is_one_line(programs: Programs) -> None:
+    _, relay, relay_print = programs.relay()
+    _, pinned = programs.accepter(relay, relay_print, "--echo", "--oob", "packet.json")
+    trust = ("--relay", relay, "--relay-fingerprint", relay_print, "--peer-fingerprint", pinned)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "dial", *trust, "--pipe", "--oob", "packet.json"],
+            cwd=programs.folder,
+            env=programs.environment,
+            input=b"too much",
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=DEADLINE_S,
+        )
+    assert done.returncode == 2
+    assert done.stderr == b"quicpipe-lab: cannot write the output: No space left on device\n"
 
 
 def test_an_error_without_standard_error_goes_nowhere(programs: Programs) -> None:
