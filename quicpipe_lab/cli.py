@@ -132,6 +132,7 @@ def _scenario(arguments: argparse.Namespace) -> int:
             backend=arguments.backend,
             run_dir=arguments.run_dir,
             observe=watcher.observe,
+            certify=arguments.certify,
         )
     if arguments.json:
         print(result.dumps())
@@ -285,6 +286,12 @@ def _add_scenario(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--run-dir", type=Path, metavar="DIR", help="default: runs/NAME-TIME")
     parser.add_argument("--backend", default="netns", help="netns, the real kernel")
+    parser.add_argument(
+        "--no-certify",
+        dest="certify",
+        action="store_false",
+        help="trust the NATs to be what they are declared to be",
+    )
     parser.set_defaults(run=_scenario)
 
 

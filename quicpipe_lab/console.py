@@ -26,6 +26,7 @@ def watcher(scenario: Scenario, *, quiet: bool) -> Watcher:
 
 _SENTENCES = {
     "lab-up": "lab is up",
+    "certified": "NATs measured, all as declared",
     "ready": "is ready",
     "relay-registered": "registered {num} connection IDs, seen at {observed}",
     "oob-sent": "first packet leaves out of band ({size_bytes} bytes)",

@@ -24,9 +24,12 @@ class Backend(Protocol):
 
     name: str
 
-    def run(self, scenario: Scenario, run_dir: Path, observe: Observer) -> RunResult:
+    def run(
+        self, scenario: Scenario, run_dir: Path, observe: Observer, *, certify: bool = False
+    ) -> RunResult:
         """Execute, leave the files in ``run_dir`` (which exists), and say how it went.
 
+        ``certify``: measure first what the NATs are, and fail where they are not as declared.
         A scenario that ends otherwise than expected is a result. Raises BackendUnavailableError
         or UnsupportedBehaviorError where this machine or this backend cannot do it.
         """
@@ -48,6 +51,7 @@ def run(
     backend: str = "netns",
     run_dir: Path | None = None,
     observe: Observer = lambda _: None,
+    certify: bool = True,
 ) -> RunResult:
     """Run a scenario and return its result, which also stands in ``run_dir/result.json``."""
     chosen = find_backend(backend)
@@ -58,7 +62,7 @@ def run(
             directory = _new_run_dir(directory, scenario.name)
     except OSError as error:
         raise ScenarioError("run_dir", f"cannot make {directory}: {error.strerror}") from None
-    result = chosen.run(scenario, directory, observe)
+    result = chosen.run(scenario, directory, observe, certify=certify)
     (directory / "result.json").write_text(result.dumps() + "\n", encoding="utf-8")
     return result
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from quicpipe_lab.backends.base import Observer
 from quicpipe_lab.backends.netns.actor import OOB_FD, Actor
+from quicpipe_lab.backends.netns.certification import Certification
 from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.backends.netns.reactor import Reactor
 from quicpipe_lab.backends.netns.recording import Recording
@@ -37,10 +38,12 @@ class NetnsBackend:
     capture: bool = True
     name: str = "netns"
 
-    def run(self, scenario: Scenario, run_dir: Path, observe: Observer) -> RunResult:
+    def run(
+        self, scenario: Scenario, run_dir: Path, observe: Observer, *, certify: bool = False
+    ) -> RunResult:
         """See Backend.run."""
         with ExitStack() as stack:
-            return _Run(self, scenario, run_dir, observe, stack).execute()
+            return _Run(self, scenario, run_dir, observe, stack).execute(certify)
 
 
 BACKEND = NetnsBackend()
@@ -81,14 +84,20 @@ class _Run:
         self._ending = False
         self._progress_s = 0.0
 
-    def execute(self) -> RunResult:
+    def execute(self, certify: bool) -> RunResult:
         """Build, start, walk the steps, end, gather."""
         lab = self._stack.enter_context(Lab(self.scenario.topology, fork=self.backend.fork_labs))
         self.note("lab-up")
+        certification = None
+        if certify:  # goes on while the lab gets ready
+            certification = Certification(lab)
+            self._stack.callback(certification.close)
         recording = None
         if self.backend.capture:
             recording = self._stack.enter_context(Recording(lab, self.run_dir))
         try:
+            if certification is not None:
+                self._certify(certification)
             self._start_actors(lab)
             for step in self.scenario.steps:
                 self._take_step(step, lab)
@@ -118,6 +127,18 @@ class _Run:
         return time.monotonic() - self.started_s
 
     # Starting
+
+    def _certify(self, certification: Certification) -> None:
+        """Nothing begins in a lab whose NATs are not what the scenario says."""
+        try:
+            certificates = certification.finish()
+        except QuicpipeLabError as error:
+            raise _RunFailedError(str(error)) from None
+        self.record.certified = {one.nat: one.summary() for one in certificates}
+        for one in certificates:
+            if (difference := one.difference()) is not None:
+                raise _RunFailedError(difference)
+        self.note("certified", nats=[one.nat for one in certificates])
 
     def _start_actors(self, lab: Lab) -> None:
         relay_host = self.scenario.topology.uplinks[self.scenario.relay].lower_address

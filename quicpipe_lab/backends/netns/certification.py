@@ -47,6 +47,12 @@ class Certification:
         nats = [node for node in self._lab.topology.nodes if isinstance(node, Nat)]
         return [self._certificate(nat, measured) for nat in nats]
 
+    def close(self) -> None:
+        """Give up on what still runs; twice is fine."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
+
     def _start_next(self) -> "_Program | None":
         batch = next(self._batches, None)
         return None if batch is None else _Program(self._lab, batch, self._lifetime)
@@ -112,6 +118,7 @@ class _Program:
         namespaces = lab.namespaces()
         self._complaints = os.memfd_create("nat-probe")
         self._output, output_writer = os.pipe()
+        self._files = [self._complaints, self._output]
         try:
             self._process: Process = lab.spawn(
                 CORE,
@@ -121,7 +128,7 @@ class _Program:
                 extra_fds={number: namespaces[node] for node, number in nodes.items()},
             )
         except BaseException:
-            self._close()
+            self.close()
             raise
         finally:
             os.close(output_writer)
@@ -135,7 +142,7 @@ class _Program:
             if status != 0:
                 raise QuicpipeLabError(f"the NATs could not be probed: {self._complaint()}")
         finally:
-            self._close()
+            self.close()
         measured = measurements_from_json(text)
         return {hosts: measured[name] for name, hosts in self._names.items()}
 
@@ -143,9 +150,11 @@ class _Program:
         text = os.pread(self._complaints, 65536, 0).decode("utf-8", "replace").strip()
         return text.splitlines()[-1].removeprefix("quicpipe-lab: ") if text else "nothing was said"
 
-    def _close(self) -> None:
-        os.close(self._output)
-        os.close(self._complaints)
+    def close(self) -> None:
+        """Give back the files; it ends when it finds nobody to tell. Idempotent."""
+        for fd in self._files:
+            os.close(fd)
+        self._files = []
 
 
 def _view(topology: Topology, hosts: Hosts, nodes: dict[str, int], lifetime: bool) -> View:

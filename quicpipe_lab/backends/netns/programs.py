@@ -26,6 +26,8 @@ _PRELOADED = (
     "quicpipe_lab.shell.peer_program",
     "quicpipe_lab.shell.relay_program",
 )
+_LIGHT_COMMAND = "_nat-probe"
+"""Needs little of that, and does its work while the supervisor imports it for the others."""
 _FIRST_FREE_FD = 3
 _NOT_STARTED, _NOT_FOUND = 126, 127
 """Exit statuses, as shells have them."""
@@ -64,7 +66,7 @@ def preload() -> None:
 
 def start(program: Program, surroundings: Surroundings, descriptor_limit: tuple[int, int]) -> int:
     """The new process's id. Raises ProgramNotStartedError."""
-    if program.argv[0] == OWN_PROGRAM:
+    if program.argv[0] == OWN_PROGRAM and program.argv[1:2] != [_LIGHT_COMMAND]:
         preload()
     surroundings.prepare(program.node)
     complaint, complaint_writer = os.pipe()

@@ -8,6 +8,7 @@ from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import (
     Bytes,
     CaptureStats,
+    Certified,
     Clock,
     NatDeclared,
     Rtts,
@@ -26,6 +27,7 @@ class RunRecord:
     transfers: list[Transfer] = field(default_factory=list)
     failure: str | None = None
     capture: CaptureStats | None = None
+    certified: dict[str, Certified] | None = None
 
 
 def summarize(scenario: Scenario, record: RunRecord, run_dir: Path) -> RunResult:
@@ -55,6 +57,7 @@ def summarize(scenario: Scenario, record: RunRecord, run_dir: Path) -> RunResult
         failure=record.failure,
         clock=record.clock,
         capture=record.capture,
+        certified=record.certified,
     )
 
 
