@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,9 @@ class _Run:
 
     def execute(self, certify: bool) -> RunResult:
         """Build, start, walk the steps, end, gather."""
-        lab = self._stack.enter_context(Lab(self.scenario.topology, fork=self.backend.fork_labs))
+        lab = self._stack.enter_context(
+            Lab(self.scenario.topology, fork=self.backend.fork_labs, seed=self.scenario.seed)
+        )
         self.note("lab-up")
         certification = None
         if certify:  # goes on while the lab gets ready
@@ -101,6 +103,7 @@ class _Run:
             self._start_actors(lab)
             for step in self.scenario.steps:
                 self._take_step(step, lab)
+            self.note("steps-done")
             self._end_actors()
         except (_RunFailedError, EchoMismatchError) as error:
             self.record.failure = str(error)
@@ -109,6 +112,7 @@ class _Run:
             self._stop_actors()
         if recording is not None:
             recording.stop()
+        self._note_links(lab)
         lab.down()
         self.note("lab-down")
         if recording is not None:
@@ -116,6 +120,10 @@ class _Run:
         self._gather_keys()
         self.note("done")
         return summarize(self.scenario, self.record, self.run_dir)
+
+    def _note_links(self, lab: Lab) -> None:
+        for (source, target), counters in lab.link_counters().items():
+            self.note("link-counters", between=[source, target], **asdict(counters))
 
     def note(self, name: str, **data: Any) -> None:
         """An event of the lab itself."""

@@ -36,7 +36,11 @@ def summarize(scenario: Scenario, record: RunRecord, run_dir: Path) -> RunResult
     statistics = next((one for one in dialer if one.name == "statistics"), None)
     outcome = Outcome.FAILED
     if record.failure is None:
-        outcome = Outcome.DIRECT if _is_direct(dialer) else Outcome.RELAYED
+        # What becomes of the path while the programs end is of no account: a goodbye that is lost
+        # looks to the one that it was meant for like a path that died.
+        done_s = _moment(record.events, "steps-done", "lab")
+        before = [event for event in dialer if done_s is None or event.t_s <= done_s]
+        outcome = Outcome.DIRECT if _is_direct(before) else Outcome.RELAYED
     return RunResult(
         scenario=scenario.name,
         backend="netns",
