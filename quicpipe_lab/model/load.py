@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model import link_presets
+from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
 from quicpipe_lab.model.link import BurstLoss, LinkBehavior, LinkPreset
 from quicpipe_lab.model.nat import (
     AddressPooling,
@@ -39,7 +40,7 @@ from quicpipe_lab.model.scenario import (
     WaitFor,
 )
 from quicpipe_lab.model.spelling import did_you_mean
-from quicpipe_lab.model.topology import Host, Link, Nat, Node, Relay, Topology
+from quicpipe_lab.model.topology import Firewall, Host, Link, Nat, Node, Relay, Topology
 
 TopologyFinder = Callable[[str], Topology]
 """From a topology's name, as a scenario states it, to the topology."""
@@ -132,6 +133,9 @@ def _topology(table: "_Table", name: str) -> Topology:
     for entry in table.tables("nat", ()):
         nodes.append(Nat(entry.take("name", str), _behavior(entry)))
         entry.done()
+    for entry in table.tables("firewall", ()):
+        nodes.append(Firewall(entry.take("name", str), _firewall(entry)))
+        entry.done()
     links = tuple(_link(entry) for entry in table.tables("link"))
     table.take("summary", str, "")
     table.done()
@@ -209,10 +213,7 @@ _NAT_COUNTS = ("port_step", "port_block_size", "mappings_per_subscriber", "exter
 def _behavior(table: "_Table") -> NatBehavior:
     """The preset's, or the default's, with the fields that are given in their place."""
     base = table.preset(PRESETS) or NatBehavior()
-    fields: dict[str, Any] = {}
-    for name, kind in _NAT_CHOICES.items():
-        if name in table:
-            fields[name] = table.choice(name, kind)
+    fields = table.choices(_NAT_CHOICES)
     for name in ("mapping_lifetime_s", "answered_lifetime_s"):
         if name in table:
             fields[name] = table.number(name)
@@ -226,6 +227,24 @@ def _behavior(table: "_Table") -> NatBehavior:
         fields["port_range"] = table.ports("port_range")
     try:
         return replace(base, **fields)
+    except ScenarioError as error:
+        raise table.wrong(error.path, error.problem) from None
+
+
+_FIREWALL_CHOICES: dict[str, type[StrEnum]] = {
+    "filtering": FilteringBehavior,
+    "udp": UdpPolicy,
+    "refresh": MappingRefresh,
+    "unsolicited": UnsolicitedReaction,
+}
+
+
+def _firewall(table: "_Table") -> FirewallBehavior:
+    fields = table.choices(_FIREWALL_CHOICES)
+    if "state_lifetime_s" in table:
+        fields["state_lifetime_s"] = table.number("state_lifetime_s")
+    try:
+        return FirewallBehavior(**fields)
     except ScenarioError as error:
         raise table.wrong(error.path, error.problem) from None
 
@@ -274,6 +293,10 @@ class _Table:
         except ValueError:
             names = ", ".join(kind)
             raise self.wrong(key, f"{value!r} is none of {names}") from None
+
+    def choices(self, kinds: Mapping[str, type[StrEnum]]) -> dict[str, Any]:
+        """Of these fields those that are there."""
+        return {name: self.choice(name, kind) for name, kind in kinds.items() if name in self}
 
     def preset(self, presets: Mapping[str, Preset]) -> Preset | None:
         """What the field ``preset`` names, if it is there."""

@@ -173,6 +173,12 @@ def _check_ports(nat: NatBehavior) -> None:
         raise ScenarioError("port_step", f"is of sequential ports only, not of {assignment} ones")
     if (nat.port_block_size is not None) != (assignment is PortAssignment.BLOCK):
         raise ScenarioError("port_block_size", "belongs to port_assignment 'block' (RFC 7422)")
+    if (
+        assignment is PortAssignment.BLOCK
+        and nat.external_addresses > 1
+        and nat.pooling is AddressPooling.ARBITRARY
+    ):
+        raise ScenarioError("pooling", "RFC 7422: a subscriber's block is of one address: paired")
     if nat.port_block_size is not None and not 1 <= nat.port_block_size <= size:
         raise ScenarioError("port_block_size", f"is 1 to the {size} ports of port_range")
     if nat.port_parity and nat.port_step % 2:

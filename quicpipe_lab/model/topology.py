@@ -13,6 +13,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
 from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model.firewall import FirewallBehavior
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import NatBehavior
 
@@ -54,7 +55,18 @@ class Nat:
     behavior: NatBehavior = field(default_factory=NatBehavior)
 
 
-Node = Host | Nat
+@dataclass(frozen=True, slots=True)
+class Firewall:
+    """A router that lets in what was asked for, and translates nothing.
+
+    What is below it has addresses of the same realm as what is above.
+    """
+
+    name: str
+    behavior: FirewallBehavior = field(default_factory=FirewallBehavior)
+
+
+Node = Host | Nat | Firewall
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +154,37 @@ class Topology:
         above = (self.by_name.get(node) for node in self.path_to_core(name)[1:])
         return [node for node in above if isinstance(node, Nat)]
 
+    def realm(self, name: str) -> str:
+        """The NAT, or the core, whose addresses are used below a router (RFC 4787, 2)."""
+        while isinstance(self.by_name.get(name), Firewall):
+            name = self.uplinks[name].upper
+        return name
+
+    @cached_property
+    def external_addresses(self) -> dict[str, tuple[IPv4Address, ...]]:
+        """Each NAT's addresses, that of its uplink first, the others from the end of its pool."""
+        return _external_addresses(self)
+
+    def behind(self, name: str) -> list[IPv4Network]:
+        """What is reached through a node without translation, its uplink not counted."""
+        node = self.by_name[name]
+        if isinstance(node, Nat):
+            return [IPv4Network(address) for address in self.external_addresses[name][1:]]
+        found: list[IPv4Network] = []
+        for uplink in self.children(name):
+            found += [uplink.network, *self.behind(uplink.lower)]
+        return found
+
+    def subscribers(self, name: str) -> list[IPv4Address]:
+        """The inside addresses that send through a NAT, as it sees them."""
+        found: list[IPv4Address] = []
+        for uplink in self.children(name):
+            if isinstance(self.by_name[uplink.lower], Firewall):
+                found += self.subscribers(uplink.lower)
+            else:
+                found += self.external_addresses.get(uplink.lower, (uplink.lower_address,))
+        return found
+
     def _check_names(self) -> None:
         seen: set[str] = {CORE}
         for node in self.nodes:
@@ -184,7 +227,7 @@ class Topology:
                     raise ScenarioError(
                         f"link[{index}]", f"{lower!r} is reached twice: the links must form a tree"
                     )
-                if upper != CORE and not isinstance(self.by_name[upper], Nat):
+                if upper != CORE and isinstance(self.by_name[upper], Host):
                     raise ScenarioError(
                         f"link[{index}]", f"{upper!r} is a host: nothing hangs below a host"
                     )
@@ -197,11 +240,20 @@ class Topology:
         return oriented
 
 
-def _pool(topology: Topology, lower: str, upper: str) -> IPv4Network:
+def _pool(topology: Topology, lower: str, realm: str) -> IPv4Network:
     """Which block a link takes its addresses from."""
-    if upper == CORE:
+    if realm == CORE:
         return PUBLIC_POOL
     return CARRIER_POOL if isinstance(topology.by_name[lower], Nat) else HOME_POOL
+
+
+def _realms(topology: Topology, oriented: list[tuple[str, str, int]]) -> dict[str, str]:
+    """``Topology.realm`` of every node, before there are uplinks."""
+    realms = {CORE: CORE}
+    for lower, upper, _ in oriented:
+        translates = not isinstance(topology.by_name[lower], Firewall)
+        realms[lower] = lower if translates else realms[upper]
+    return realms
 
 
 def _address(topology: Topology, oriented: list[tuple[str, str, int]]) -> dict[str, Uplink]:
@@ -209,11 +261,12 @@ def _address(topology: Topology, oriented: list[tuple[str, str, int]]) -> dict[s
 
     Blocks behind different NATs are different realms: the same network may stand in both.
     """
-    given = _given_addresses(topology, oriented)
+    realms = _realms(topology, oriented)
+    given = _given_addresses(topology, oriented, realms)
     given_in: dict[str, list[IPv4Network]] = {CORE: [SERVICE_NETWORK]}
     for _, upper, index in oriented:
         if index in given:
-            given_in.setdefault(upper, []).append(given[index].network)
+            given_in.setdefault(realms[upper], []).append(given[index].network)
 
     uplinks: dict[str, Uplink] = {}
     blocks: dict[tuple[str, IPv4Network], Iterator[IPv4Network]] = {}
@@ -221,8 +274,9 @@ def _address(topology: Topology, oriented: list[tuple[str, str, int]]) -> dict[s
         if index in given:
             address, network = given[index].ip, given[index].network
         else:
-            pool = _pool(topology, lower, upper)
-            free = blocks.setdefault((upper, pool), _blocks(pool, given_in.get(upper, [])))
+            realm = realms[upper]
+            pool = _pool(topology, lower, realm)
+            free = blocks.setdefault((realm, pool), _blocks(pool, given_in.get(realm, [])))
             network = next(free, pool)
             if network is pool:
                 raise ScenarioError(f"link[{index}]", f"{pool} has no free addresses left")
@@ -234,7 +288,7 @@ def _address(topology: Topology, oriented: list[tuple[str, str, int]]) -> dict[s
 
 
 def _given_addresses(
-    topology: Topology, oriented: list[tuple[str, str, int]]
+    topology: Topology, oriented: list[tuple[str, str, int]], realms: dict[str, str]
 ) -> dict[int, ipaddress.IPv4Interface]:
     """The author's own addresses by link index, checked."""
     given: dict[int, ipaddress.IPv4Interface] = {}
@@ -251,15 +305,42 @@ def _given_addresses(
         network = interface.network
         if network.prefixlen not in (30, 31) or interface.ip not in _usable(network):
             raise ScenarioError(where, "give a host address of a /30 or /31, as 198.18.0.2/30")
-        if upper == CORE and network.overlaps(SERVICE_NETWORK):
+        if realms[upper] == CORE and network.overlaps(SERVICE_NETWORK):
             raise ScenarioError(where, f"{SERVICE_NETWORK} is for servers of the lab itself")
-        realm = taken.setdefault(upper, {})
+        realm = taken.setdefault(realms[upper], {})
         for other, other_index in realm.items():
             if network.overlaps(other):
                 raise ScenarioError(where, f"link[{other_index}] has an address of {other} already")
         realm[network] = index
         given[index] = interface
     return given
+
+
+def _external_addresses(topology: Topology) -> dict[str, tuple[IPv4Address, ...]]:
+    taken: dict[str, list[IPv4Network]] = {CORE: [SERVICE_NETWORK]}
+    for uplink in topology.uplinks.values():
+        taken.setdefault(topology.realm(uplink.upper), []).append(uplink.network)
+    free: dict[tuple[str, IPv4Network], Iterator[IPv4Address]] = {}
+    external: dict[str, tuple[IPv4Address, ...]] = {}
+    for name, uplink in topology.uplinks.items():
+        node = topology.by_name[name]
+        if not isinstance(node, Nat):
+            continue
+        realm = topology.realm(uplink.upper)
+        pool = _pool(topology, name, realm)
+        last_first = free.setdefault((realm, pool), _backwards(pool, taken[realm]))
+        others = [next(last_first) for _ in range(node.behavior.external_addresses - 1)]
+        external[name] = (uplink.lower_address, *others)
+    return external
+
+
+def _backwards(pool: IPv4Network, taken: list[IPv4Network]) -> Iterator[IPv4Address]:
+    """The pool's addresses from its end, without those that a link has."""
+    address = pool.broadcast_address - 1
+    while address in pool:
+        if not any(address in network for network in taken):
+            yield address
+        address -= 1
 
 
 def _blocks(pool: IPv4Network, given: list[IPv4Network]) -> Iterator[IPv4Network]:

@@ -15,19 +15,20 @@ class Set(NamedTuple):
     key: list[str]
     data: list[str]
     timeout_s: int
+    size: int = 65535
 
     def __str__(self) -> str:
         kind, types = ("map", f" : {' . '.join(self.data)}") if self.data else ("set", "")
         return (
-            f"{kind} {self.name} {{ type {' . '.join(self.key)}{types}; size 65535; "
+            f"{kind} {self.name} {{ type {' . '.join(self.key)}{types}; size {self.size}; "
             f"flags dynamic,timeout; timeout {self.timeout_s}s; }}"
         )
 
 
 class Chain(NamedTuple):
-    """A base chain; a rule is a list of statements in the part of nft's language that nft.py reads.
+    """A chain; a rule is a list of statements in the language of statements.py.
 
-    ``kind`` is ``filter`` or ``nat``.
+    ``kind`` is ``filter`` or ``nat``; a chain without one hangs on no hook, but is jumped to.
     """
 
     name: str
@@ -38,7 +39,8 @@ class Chain(NamedTuple):
 
     def __str__(self) -> str:
         head = f"type {self.kind} hook {self.hook} priority {self.priority}; policy accept;"
-        lines = [head, *(" ".join(rule) for rule in self.rules)]
+        lines = [head] if self.kind else []
+        lines += (" ".join(rule) for rule in self.rules)
         return "\n".join([f"chain {self.name} {{", *(f"    {line}" for line in lines), "}"])
 
 
@@ -91,12 +93,23 @@ class Netem(NamedTuple):
     seed: str
 
 
+class Hairpin(NamedTuple):
+    """A veth pair within a NAT: what inside interfaces send to ``addresses`` goes in at one end
+    and comes out of the other, as if it had been outside."""
+
+    out: End
+    back: End
+    addresses: list[str]
+    inside: list[str]
+
+
 class Space(NamedTuple):
     """A node's network namespace.
 
     ``addresses`` are the node's own, on none of its links: the routes to it lead to them.
     ``sysctls`` are written before there is any interface, ``conntrack_sysctls`` once the tables
     are in (they appear with the kernel's conntrack). ``wires`` are the ones that go down from here.
+    ``routes`` are what lies farther down without translation: networks and gateways.
     """
 
     node: str
@@ -106,6 +119,8 @@ class Space(NamedTuple):
     wires: list[Wire]
     tables: list[Table]
     conntrack_sysctls: list[list[str]]
+    routes: list[list[str]]
+    hairpin: Hairpin | None
 
 
 class Blueprint(NamedTuple):
@@ -128,7 +143,7 @@ def table_from_json(data: Any) -> Table:
 
 
 def _space(data: Any) -> Space:
-    node, sysctls, addresses, gateway, wires, tables, conntrack_sysctls = data
+    node, sysctls, addresses, gateway, wires, tables, conntrack_sysctls, routes, hairpin = data
     return Space(
         node,
         sysctls,
@@ -137,6 +152,8 @@ def _space(data: Any) -> Space:
         [_wire(wire) for wire in wires],
         [table_from_json(table) for table in tables],
         conntrack_sysctls,
+        routes,
+        None if hairpin is None else Hairpin(End(*hairpin[0]), End(*hairpin[1]), *hairpin[2:]),
     )
 
 

@@ -70,6 +70,9 @@ def _links(space: Space, uplink: Wire | None, files: dict[str, int]) -> list[Dat
             rtnetlink.address(wire.upper, wire.prefix_length),
             rtnetlink.neighbour(wire.upper, wire.lower),
         ]
+    requests += [rtnetlink.route(network, gateway) for network, gateway in space.routes]
+    if space.hairpin is not None:
+        requests += rtnetlink.hairpin(space.hairpin, files[space.node])
     return netlink.datagrams(NETLINK_ROUTE, requests)
 
 

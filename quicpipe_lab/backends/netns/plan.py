@@ -2,10 +2,34 @@
 
 from ipaddress import IPv4Address
 
-from quicpipe_lab.backends.netns.blueprint import WIRES, Blueprint, End, Space, Table, Wire
+from quicpipe_lab.backends.netns.blueprint import (
+    WIRES,
+    Blueprint,
+    End,
+    Hairpin,
+    Space,
+    Table,
+    Wire,
+)
+from quicpipe_lab.backends.netns.firewall_rules import firewall_table
 from quicpipe_lab.backends.netns.impairment import Means, means_by_link
-from quicpipe_lab.backends.netns.rules import conntrack_sysctls, nat_table
-from quicpipe_lab.model.topology import CORE, SERVICE_ADDRESSES, Nat, Topology, Uplink
+from quicpipe_lab.backends.netns.rules import (
+    HAIRPIN_IN,
+    HAIRPIN_OUT,
+    NatPlace,
+    conntrack_sysctls,
+    nat_table,
+)
+from quicpipe_lab.model.nat import Hairpinning
+from quicpipe_lab.model.topology import (
+    CORE,
+    SERVICE_ADDRESSES,
+    Firewall,
+    Host,
+    Nat,
+    Topology,
+    Uplink,
+)
 
 _NAME_LIMIT = 15  # IFNAMSIZ less its terminating zero
 _RESERVED = {"lo", "all", "default"}
@@ -37,7 +61,7 @@ def plan(topology: Topology, seed: int = 1, *, netem: bool = False) -> Blueprint
         _space(topology, node, children[node], names, means) for node in (CORE, *topology.uplinks)
     ]
     if any(wire.through for space in spaces for wire in space.wires):
-        spaces.append(Space(WIRES, _sysctls(forwards=False), [], None, [], [], []))
+        spaces.append(Space(WIRES, _sysctls(forwards=False), [], None, [], [], [], [], None))
     return Blueprint(topology.name, spaces)
 
 
@@ -50,22 +74,58 @@ def _space(
 ) -> Space:
     uplink = topology.uplinks.get(node)
     known = topology.by_name.get(node)
-    behavior = known.behavior if isinstance(known, Nat) else None
+    first = _FIRST_INDEX + (uplink is not None)
     tables: list[Table] = []
     late: list[list[str]] = []
-    if behavior is not None and uplink is not None:
-        tables = [nat_table(behavior, names[node][uplink.upper])]
-        late = conntrack_sysctls(behavior)
-    first = _FIRST_INDEX + (uplink is not None)
+    addresses = list(map(str, SERVICE_ADDRESSES)) if node == CORE else []
+    hairpin = None
+    if isinstance(known, Nat) and uplink is not None:
+        external = list(map(str, topology.external_addresses[node]))
+        addresses = external[1:]
+        subscribers = list(map(str, topology.subscribers(node)))
+        tables = [
+            nat_table(known.behavior, NatPlace(names[node][uplink.upper], external, subscribers))
+        ]
+        late = conntrack_sysctls(known.behavior)
+        if known.behavior.hairpinning is Hairpinning.EXTERNAL_SOURCE:
+            inside = [names[node][one.lower] for one in below]
+            hairpin = _hairpin(external, inside, first + len(below))
+    elif isinstance(known, Firewall) and uplink is not None:
+        tables = [firewall_table(known.behavior, names[node][uplink.upper])]
     return Space(
         node,
-        _sysctls(forwards=node == CORE or behavior is not None),
-        list(map(str, SERVICE_ADDRESSES)) if node == CORE else [],
+        [*_sysctls(forwards=not isinstance(known, Host)), *_hairpin_sysctls(hairpin)],
+        addresses,
         str(uplink.upper_address) if uplink else None,
         [_wire(one, first + position, names, means) for position, one in enumerate(below)],
         tables,
         late,
+        _routes(topology, below),
+        hairpin,
     )
+
+
+def _routes(topology: Topology, below: list[Uplink]) -> list[list[str]]:
+    """Networks and their gateways: what lies behind the routers below without translation."""
+    return [
+        [str(network), str(uplink.lower_address)]
+        for uplink in below
+        if not isinstance(topology.by_name[uplink.lower], Host)
+        for network in topology.behind(uplink.lower)
+    ]
+
+
+def _hairpin(addresses: list[str], inside: list[str], index: int) -> Hairpin:
+    out, back = (
+        End(name, index + place, f"02:01:00:00:00:{place:02x}", "")
+        for place, name in enumerate((HAIRPIN_OUT, HAIRPIN_IN))
+    )
+    return Hairpin(out, back, addresses, inside)
+
+
+def _hairpin_sysctls(hairpin: Hairpin | None) -> list[list[str]]:
+    """What comes back by the hairpin has a source address of this router."""
+    return [["net/ipv4/conf/all/accept_local", "1"]] if hairpin else []
 
 
 def _wire(

@@ -3,12 +3,13 @@
 import socket
 from typing import Any
 
-from quicpipe_lab.backends.netns.blueprint import End
+from quicpipe_lab.backends.netns.blueprint import End, Hairpin
 from quicpipe_lab.backends.netns.encoders import (
     NLM_F_NEW,
     encode,
     ifaddrmsg,
     ifinfmsg,
+    load,
     ndmsg,
     rtmsg,
     rtnl,
@@ -16,7 +17,11 @@ from quicpipe_lab.backends.netns.encoders import (
 from quicpipe_lab.backends.netns.netlink import Request
 
 _LOOPBACK_INDEX = 1
-_MAIN_TABLE = 254
+_MAIN_TABLE, _LOCAL_TABLE, _HAIRPIN_TABLE = 254, 255, 100
+# The order in which the rules for routing are asked; the kernel has the local table at 0.
+_HAIRPIN_FIRST, _LOCAL_NEXT = 10, 20
+_NEW_RULE, _DELETE_RULE = 32, 33  # RTM_NEWRULE and RTM_DELRULE
+_TO_TABLE = 1  # FR_ACT_TO_TBL
 
 
 def loopback_up() -> Request:
@@ -111,15 +116,71 @@ def neighbour(end: End, other: End) -> Request:
 
 def default_route(gateway: str) -> Request:
     """The gateway is on a link that has its address already."""
+    purpose = f"default route through {gateway}"
+    return _route(0, "universe", _MAIN_TABLE, [("RTA_GATEWAY", gateway)], purpose)
+
+
+def route(network: str, gateway: str) -> Request:
+    """``network`` in CIDR form; the gateway is on a link that has its address already."""
+    address, _, length = network.partition("/")
+    attributes = [("RTA_DST", address), ("RTA_GATEWAY", gateway)]
+    return _route(int(length), "universe", _MAIN_TABLE, attributes, f"route to {network}")
+
+
+def _route(
+    length: int, scope: str, table: int, attributes: list[tuple[str, Any]], purpose: str
+) -> Request:
     message = rtmsg.rtmsg()
     message.setvalue(
         {
             "family": socket.AF_INET,
-            "table": _MAIN_TABLE,
+            "dst_len": length,
+            "table": table,
             "proto": rtnl.rt_proto["static"],
-            "scope": rtnl.rt_scope["universe"],
+            "scope": rtnl.rt_scope[scope],
             "type": rtnl.rt_type["unicast"],
-            "attrs": [("RTA_GATEWAY", gateway)],
+            "attrs": attributes,
         }
     )
-    return encode(message, rtnl.RTM_NEWROUTE, NLM_F_NEW, f"default route through {gateway}")
+    return encode(message, rtnl.RTM_NEWROUTE, NLM_F_NEW, purpose)
+
+
+def hairpin(hairpin: Hairpin, space: int) -> list[Request]:
+    """UDP from inside to the router's own outside addresses leaves it, and comes back.
+
+    The router has these addresses, so a table must be asked before the local one. ``space`` is the
+    file of the router's namespace.
+    """
+    out, back = hairpin.out, hairpin.back
+    purpose = "route into the hairpin"
+    requests = [
+        veth_pair(out, back, space),
+        end_up(back),
+        _route(0, "link", _HAIRPIN_TABLE, [("RTA_OIF", out.number)], purpose),
+        _rule(_NEW_RULE, [("FRA_PRIORITY", _LOCAL_NEXT)], _LOCAL_TABLE),
+        _rule(_DELETE_RULE, [("FRA_PRIORITY", 0)], _LOCAL_TABLE),
+    ]
+    for address in hairpin.addresses:
+        requests.append(neighbour(out, back._replace(address=address)))
+        for interface in hairpin.inside:
+            matched: list[tuple[str, Any]] = [("FRA_DST", address), ("FRA_IIFNAME", interface)]
+            matched += [("FRA_IP_PROTO", socket.IPPROTO_UDP), ("FRA_PRIORITY", _HAIRPIN_FIRST)]
+            requests.append(_rule(_NEW_RULE, matched, _HAIRPIN_TABLE))
+    return requests
+
+
+def _rule(kind: int, attributes: list[tuple[str, Any]], table: int) -> Request:
+    (fibmsg,) = load("pyroute2.netlink.rtnl.fibmsg")  # few labs need it
+    message = fibmsg.fibmsg()
+    to_address = any(name == "FRA_DST" for name, _ in attributes)
+    message.setvalue(
+        {
+            "family": socket.AF_INET,
+            "dst_len": 32 if to_address else 0,
+            "table": table,
+            "action": _TO_TABLE,
+            "attrs": attributes,
+        }
+    )
+    flags = NLM_F_NEW if kind == _NEW_RULE else 0
+    return encode(message, kind, flags, f"rule for routing table {table}")

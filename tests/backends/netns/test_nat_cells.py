@@ -13,6 +13,7 @@ import pytest
 from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.model.nat import (
     FilteringBehavior,
+    FilterScope,
     MappingBehavior,
     NatBehavior,
     PortAssignment,
@@ -30,13 +31,20 @@ CELLS = [
         (PortAssignment.PRESERVING, PortAssignment.RANDOM),
     )
 ]
+# The scope of the filter matters where an endpoint has several mappings.
+CELLS += [
+    NatBehavior(mapping, filtering, filter_scope=FilterScope.MAPPING)
+    for mapping in list(MappingBehavior)[1:]
+    for filtering in list(FilteringBehavior)[1:]
+]
 IP_RECVERR = 11  # ip(7); the socket module has no name for it
 EIM, ADM, APDM = MappingBehavior
 EIF, ADF, APDF = FilteringBehavior
 
 
 def home_of(behavior: NatBehavior) -> str:
-    return f"{behavior}-{behavior.port_assignment}".replace("/", "-").lower()
+    scope = "-m" if behavior.filter_scope is FilterScope.MAPPING else ""
+    return f"{behavior}-{behavior.port_assignment}{scope}".replace("/", "-").lower()
 
 
 def _topology() -> Topology:
@@ -128,14 +136,17 @@ def test_filtering(sockets: Sockets, behavior: NatBehavior) -> None:
 
 
 @pytest.mark.parametrize("behavior", CELLS, ids=home_of)
-def test_filter_state_is_kept_for_each_inside_endpoint(
+def test_whom_the_filter_lets_in_by_another_mapping(
     sockets: Sockets, behavior: NatBehavior
 ) -> None:
-    """RFC 4787 section 5: what counts is whom the inside endpoint has sent to, by any mapping."""
+    """RFC 4787 section 5: whom the inside endpoint has sent to counts, by whichever mapping.
+
+    Or by this mapping only, where that is the filter's scope.
+    """
     probe = Probe(sockets, behavior)
     port = probe.external_port((ONE, 0))
     probe.external_port((TWO, 0))
-    assert probe.arrives((TWO, 0), port)
+    assert probe.arrives((TWO, 0), port) is (behavior.filter_scope is FilterScope.ENDPOINT)
 
 
 @pytest.mark.parametrize("behavior", CELLS, ids=home_of)
