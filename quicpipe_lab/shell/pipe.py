@@ -49,7 +49,6 @@ async def join(stream: PeerStream, read_from: int, write_to: int) -> None:
                 task.result()
             if gone in done:
                 # Nobody is left to send to, but what has come is still to be written.
-                sending.cancel()
                 running.discard(sending)
     finally:
         for task in (sending, receiving, gone):

@@ -121,7 +121,7 @@ def test_as_in_the_originals_example(programs: Programs) -> None:
     assert line_of(accepter.stdout) == "hello"
     dialer.send_signal(signal.SIGINT)
     assert dialer.wait(DEADLINE_S) == 130
-    accepter.wait(DEADLINE_S)
+    assert accepter.wait(DEADLINE_S) == 0
 
 
 def test_netcat_both_ways(programs: Programs) -> None:
