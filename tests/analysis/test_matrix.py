@@ -101,7 +101,7 @@ def test_texts_stay_inside_their_fields(tmp_path: Path) -> None:
     figure = plots.matrix_heatmap(rows, rows, cells)
     figure.savefig(tmp_path / "m.png")
     (axes,) = figure.axes
-    renderer = FigureCanvasAgg(figure).get_renderer()
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     for text, patch in zip(axes.texts, axes.patches, strict=True):
         inner, outer = text.get_window_extent(renderer), patch.get_window_extent(renderer)
         assert outer.x0 <= inner.x0

@@ -89,7 +89,12 @@ class Pair:
         ):
             host = {"alice": "203.0.113.1", "bob": "203.0.113.2"}[name]
             self.world.add(
-                Site(name, _Heard(self, name, machine), address, nat and TestNat(nat, host, seed))
+                Site(
+                    name,
+                    _Heard(self, name, machine),
+                    address,
+                    TestNat(nat, host, seed) if nat else None,
+                )
             )
 
     def _shared(self, address: TransportAddress) -> dict[str, Any]:

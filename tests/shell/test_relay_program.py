@@ -193,7 +193,7 @@ class TestRefusals:
         path = tmp_path / "file" / "below"
         self.refused(
             QuicpipeLabError,
-            f"{option} {path}: Not a directory",
+            f"{option} {path}.*: Not a directory",
             certificate_directory=tmp_path,
             **{option: path},
         )
