@@ -2,9 +2,10 @@
 
 A mapping is asked whether it is there without being used: another socket has the server send its
 answer there (RESPONSE-PORT). Each mapping is asked once, as the question may refresh it. They idle
-side by side, so that all takes no longer than the longest.
+side by side, until the first is gone: those that were to idle longer would be too.
 """
 
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,12 +28,17 @@ from quicpipe_lab.shell.stun_client import (
 UNKNOWN_IDLE_S = (5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 150.0, 180.0, 240.0, 300.0)
 """Where nothing is declared: closer together where NATs are found (RFC 4787, 4.3)."""
 _DECLARED_PARTS = (0.25, 0.5, 0.75, 0.9, 0.95, 1.05, 1.1, 1.25)
+WARM_UP_S = 2.5
+"""conntrack has another lifetime for flows that were still answered after 2 s."""
 _REFRESHED_AT, _ASKED_AT = 0.6, 1.2
 """Parts of the lifetime: refreshed while it is there, asked when it would be gone otherwise."""
 
 
 class LifetimeProber:
-    """``declared_s``: the lifetime to look closely at, or None."""
+    """``declared_s``: the lifetime to look closely at, or None.
+
+    ``warm_up_s``: so long must a flow have lasted before it idles.
+    """
 
     def __init__(
         self,
@@ -40,11 +46,14 @@ class LifetimeProber:
         make: MakeSocket,
         timing: Timing,
         declared_s: float | None,
+        warm_up_s: float = 0.0,
     ) -> None:
         self._server = server
         self._make = make
         self._timing = timing
         self._declared_s = declared_s
+        self._warm_up_s = warm_up_s
+        self._found = threading.Event()
 
     def measure(self, result: NatMeasurement) -> None:
         """Adds to ``result``. It takes as long as it must."""
@@ -62,7 +71,8 @@ class LifetimeProber:
             refreshed = None
             if self._declared_s is not None:
                 refreshed = self._submit_refresh(threads, self._declared_s)
-            alive_s, gone_s = lifetime_bracket(list(threads.map(self._outlives, idle_s)))
+            outcomes = threads.map(self._outlives, idle_s)
+            alive_s, gone_s = lifetime_bracket([one for one in outcomes if one is not None])
             result.lifetime_s = alive_s, gone_s
             if refreshed is None and gone_s is not None:
                 refreshed = self._submit_refresh(threads, gone_s)
@@ -80,19 +90,27 @@ class LifetimeProber:
             threads.submit(self._is_refreshed, lifetime_s, outbound) for outbound in (True, False)
         ]
 
-    def _outlives(self, idle_s: float) -> tuple[float, float, bool]:
-        """Idle for at least so long, for at most so long, and whether it was still there."""
+    def _outlives(self, idle_s: float) -> tuple[float, float, bool] | None:
+        """Idle for at least so long, for at most so long, and whether it was still there.
+
+        None where a shorter one was gone already.
+        """
         with self._client() as client:
+            self._warm_up(client)
             earliest_s = time.monotonic()
             mapped = client.ask(self._server).mapped
             latest_s = time.monotonic()
-            _wait_until(latest_s + idle_s)
+            if self._found.wait(idle_s):
+                return None
             asked_s = time.monotonic()
             there = self._is_there(client, mapped)
+            if not there:
+                self._found.set()
             return asked_s - latest_s, time.monotonic() - earliest_s, there
 
     def _is_refreshed(self, lifetime_s: float, outbound: bool) -> bool:
         with self._client() as client:
+            self._warm_up(client)
             mapped = client.ask(self._server).mapped
             began_s = time.monotonic()
             _wait_until(began_s + _REFRESHED_AT * lifetime_s)
@@ -102,6 +120,11 @@ class LifetimeProber:
                 raise NoAnswerError("a mapping ended before its time")
             _wait_until(began_s + _ASKED_AT * lifetime_s)
             return self._is_there(client, mapped)
+
+    def _warm_up(self, client: StunClient) -> None:
+        if self._warm_up_s:
+            client.ask(self._server)
+            time.sleep(self._warm_up_s)
 
     def _is_there(self, client: StunClient, mapped: TransportAddress) -> bool:
         """Whether the server's datagram to a client's mapping comes in."""

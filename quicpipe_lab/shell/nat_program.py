@@ -37,12 +37,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class View:
-    """A host behind NATs, and perhaps a second one behind the same; namespaces as open files."""
+    """A host behind NATs, and perhaps a second one behind the same; namespaces as open files.
+
+    ``lifetime_s`` and ``warm_up_s``: see LifetimeProber; None where it is not to be measured.
+    """
 
     host: int
     second: int | None
     inside_host: str
-    lifetime_s: float | None
+    lifetime_s: float | None = None
+    warm_up_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,9 @@ def _look(prober: NatProber, view: View, responder: Responder, timing: Timing) -
     result.words[Property.REJECTION] = rejection(set(errors))
     if view.lifetime_s is not None:
         primary = responder.addresses[PRIMARY]
-        LifetimeProber(primary, _maker(view.host), timing, view.lifetime_s).measure(result)
+        LifetimeProber(primary, _maker(view.host), timing, view.lifetime_s, view.warm_up_s).measure(
+            result
+        )
     return result
 
 

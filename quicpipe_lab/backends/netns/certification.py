@@ -15,6 +15,7 @@ from quicpipe_lab.model.nat_certificate import Certificate, certify
 from quicpipe_lab.model.nat_declaration import lifetime_of
 from quicpipe_lab.model.nat_measurement import NatMeasurement
 from quicpipe_lab.model.topology import CORE, SERVICE_ADDRESSES, Host, Nat, Topology
+from quicpipe_lab.shell.nat_lifetime import WARM_UP_S
 from quicpipe_lab.shell.nat_program import Job, View, measurements_from_json
 
 _FIRST_FD = 10
@@ -159,10 +160,12 @@ class _Program:
 
 def _view(topology: Topology, hosts: Hosts, nodes: dict[str, int], lifetime: bool) -> View:
     first, second = hosts
-    above = topology.nats_above(first)
+    behaviors = _kinds(topology, first)
+    answered = any(one.answered_lifetime_s is not None for one in behaviors)
     return View(
         nodes[first],
         None if second is None else nodes[second],
         str(topology.uplinks[first].lower_address),
-        min(lifetime_of(nat.behavior) for nat in above) if lifetime else None,
+        min(map(lifetime_of, behaviors)) if lifetime else None,
+        WARM_UP_S if answered else 0.0,
     )
