@@ -78,15 +78,17 @@ def certify(
     host: str,
     through: Sequence[str],
     chain: Chain,
-    external_host: str,
+    external_hosts: Sequence[str],
     measured: NatMeasurement,
 ) -> Certificate:
-    """``chain``: the behaviours of ``through``. ``external_host``: see nat_declaration."""
-    declared = declare(chain, external_host)
+    """``chain``: the behaviours of ``through``. ``external_hosts``: see nat_declaration."""
+    declared = declare(chain, external_hosts)
     findings = []
     for what in Property:
         if what is Property.LIFETIME:
             finding = _lifetime_finding(declared.lifetime_s, measured)
+        elif what is Property.EXTERNAL_ADDRESS:
+            finding = _address_finding(declared, external_hosts, measured)
         elif what in _PORTS:
             finding = _port_finding(what, declared, measured)
         else:
@@ -107,6 +109,20 @@ def findings_of(measured: NatMeasurement) -> tuple[Finding, ...]:
         if word is not None or remark:
             findings.append(Finding(what, None, word, None, remark))
     return tuple(findings)
+
+
+def _address_finding(
+    declared: Declaration, external_hosts: Sequence[str], measured: NatMeasurement
+) -> Finding:
+    """Not all of several addresses need be seen."""
+    ok = bool(measured.hosts) and set(measured.hosts) <= set(external_hosts)
+    return Finding(
+        Property.EXTERNAL_ADDRESS,
+        declared.words[Property.EXTERNAL_ADDRESS],
+        " and ".join(measured.hosts) or None,
+        ok,
+        measured.remarks.get(Property.EXTERNAL_ADDRESS, ""),
+    )
 
 
 _PORTS = (Property.PORT_ASSIGNMENT, Property.PORT_RANGE, Property.PORT_PARITY, Property.POOLING)

@@ -52,8 +52,8 @@ class Declaration:
     port_block_size: int | None = None
 
 
-def declare(chain: Chain, external_host: str) -> Declaration:
-    """``external_host``: the outermost NAT's first address."""
+def declare(chain: Chain, external_hosts: Sequence[str]) -> Declaration:
+    """``external_hosts``: the outermost NAT's addresses."""
     assert chain
     mapping = max((one.mapping for one in chain), key=list(MappingBehavior).index)
     filtering = max((one.filtering for one in chain), key=list(FilteringBehavior).index)
@@ -63,7 +63,7 @@ def declare(chain: Chain, external_host: str) -> Declaration:
     )
     _declare_scope(declaration, chain, mapping, filtering)
     _declare_ports(declaration, chain, mapping)
-    _declare_addresses(declaration, chain[-1], external_host)
+    _declare_addresses(declaration, chain[-1], external_hosts)
     _declare_hairpinning(declaration, chain)
     _declare_reaction(declaration, chain)
     _declare_equal(declaration, Property.REFRESH, [one.refresh.value for one in chain])
@@ -116,10 +116,11 @@ def _declare_ports(declaration: Declaration, chain: Chain, mapping: str) -> None
         declaration.words[Property.SAME_PORT] = f"{words.DISTINCT}, {mapping}"
 
 
-def _declare_addresses(declaration: Declaration, outermost: NatBehavior, host: str) -> None:
-    if outermost.external_addresses == 1:
-        declaration.words[Property.EXTERNAL_ADDRESS] = host
-    else:
+def _declare_addresses(
+    declaration: Declaration, outermost: NatBehavior, hosts: Sequence[str]
+) -> None:
+    declaration.words[Property.EXTERNAL_ADDRESS] = " or ".join(hosts)
+    if len(hosts) > 1:
         declaration.words[Property.POOLING] = outermost.pooling.value
 
 

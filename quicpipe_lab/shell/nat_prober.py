@@ -71,7 +71,7 @@ class NatProber:
         fresh = [self._fresh_mapping() for _ in range(FRESH_PORTS)]
         self.result.ports = [(inside, one.port) for inside, one in fresh]
         self.result.hosts = list(dict.fromkeys(one.host for _, one in fresh))
-        self._say(Property.EXTERNAL_ADDRESS, ", ".join(self.result.hosts))
+        self._say(Property.EXTERNAL_ADDRESS, " and ".join(self.result.hosts))
         self._say(Property.PORT_ASSIGNMENT, words.port_assignment(self.result.ports))
         if self.result.hosts == [self._vantage.inside_host]:
             self._remark(Property.EXTERNAL_ADDRESS, "the host's own: nothing translates")

@@ -63,13 +63,13 @@ class Certification:
         if hosts is None:  # nothing behind it: nobody can be misled by it
             return Certificate(nat.name, None, (), ())
         through = self._lab.topology.nats_above(hosts[0])
-        external = self._lab.topology.uplinks[through[-1].name].lower_address
+        external = self._lab.topology.external_addresses[through[-1].name]
         return certify(
             nat.name,
             hosts[0],
             [one.name for one in through],
             [one.behavior for one in through],
-            str(external),
+            [str(address) for address in external],
             measured[hosts],
         )
 
