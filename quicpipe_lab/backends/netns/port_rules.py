@@ -137,22 +137,27 @@ def _choose(behavior: NatBehavior, pool: _Pool) -> tuple[Rules, list[Chain]]:
     if by_kernel:
         return [*rules, [f"{target} fully-random"]], []
     if not behavior.port_parity:
-        chain = _draw_chain(behavior, pool, "draw", pool.first, behavior.port_step)
-        return [*rules, *[[f"jump {chain.name}"]] * ATTEMPTS, ["drop"]], [chain]
-    return _keep_parity(behavior, pool, rules)
-
-
-def _keep_parity(behavior: NatBehavior, pool: _Pool, rules: Rules) -> tuple[Rules, list[Chain]]:
-    """RFC 4787, 4.2.2: an even port for an even one, an odd one for an odd one."""
-    chains: list[Chain] = []
+        attempts, chains = _draw(behavior, pool, "any", pool.first, behavior.port_step)
+        return [*rules, [f"jump {attempts}"]], chains
+    # RFC 4787, 4.2.2: an even port for an even one, an odd one for an odd one.
+    chains = []
     step = behavior.port_step if behavior.port_step > 1 else 2
     for parity, name in enumerate(("even", "odd")):
-        chain = _draw_chain(behavior, pool, name, pool.first + (pool.first + parity) % 2, step)
-        again = [[f"jump {chain.name}"]] * ATTEMPTS
-        attempts = _helper(f"{chain.name}_attempts", [*again, ["drop"]])
-        rules.append([f"udp sport & 1 == {parity}", f"jump {attempts.name}"])
-        chains += [chain, attempts]
+        first = pool.first + (pool.first + parity) % 2
+        attempts, more = _draw(behavior, pool, name, first, step)
+        rules.append([f"udp sport & 1 == {parity}", f"jump {attempts}"])
+        chains += more
     return rules, chains
+
+
+def _draw(
+    behavior: NatBehavior, pool: _Pool, name: str, first: int, step: int
+) -> tuple[str, list[Chain]]:
+    """The chain to jump to, and all that are needed."""
+    one = _draw_chain(behavior, pool, f"{name}_of_{pool.name}", first, step)
+    again = [[f"jump {one.name}"]] * ATTEMPTS
+    attempts = _helper(f"attempts_{one.name}", [*again, ["drop"]])
+    return attempts.name, [one, attempts]
 
 
 def _draw_chain(behavior: NatBehavior, pool: _Pool, name: str, first: int, step: int) -> Chain:
@@ -173,7 +178,7 @@ def _draw_chain(behavior: NatBehavior, pool: _Pool, name: str, first: int, step:
     if first % step:
         draw += f" ^ {first % step}"
     target = "masquerade to :drawn" if pool.address is None else f"snat to {pool.address}:drawn"
-    return _helper(f"{name}_{pool.name}", [[draw, _is_free(behavior, pool, "drawn"), target]])
+    return _helper(name, [[draw, _is_free(behavior, pool, "drawn"), target]])
 
 
 def _is_free(behavior: NatBehavior, pool: _Pool, port: str) -> str:

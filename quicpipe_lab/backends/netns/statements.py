@@ -129,7 +129,7 @@ def _constant(selector: str, text: str) -> bytes:
         return bytes([_PROTOCOLS[text]])
     if selector in ("iifname", "oifname"):
         return text.strip('"').encode().ljust(16, b"\0")
-    if selector in ("ip saddr", "ip daddr"):
+    if selector in ("ip saddr", "ip daddr", "ct original ip saddr"):
         return IPv4Address(text).packed
     if selector in ("udp sport", "udp dport"):
         return int(text).to_bytes(2, "big")
@@ -168,8 +168,7 @@ def _update(rest: str) -> list[Expression]:
 def _masquerade(rest: str) -> list[Expression]:
     ports = rest.removesuffix("fully-random").strip().removeprefix("to :")
     loads, attributes = _ports(ports, _REGISTER)
-    flags = [("FLAGS", ("NF_NAT_RANGE_PROTO_RANDOM_FULLY",))] if "fully-random" in rest else []
-    return [*loads, ("masq", [*flags, *attributes])]
+    return [*loads, ("masq", [*_flags(rest, attributes), *attributes])]
 
 
 def _translate_source(rest: str) -> list[Expression]:
@@ -182,8 +181,14 @@ def _translate_source(rest: str) -> list[Expression]:
     address, _, ports = target.partition(":")
     loads, _ = _load(address)
     more, registers = _ports(ports, _REGISTER + 1)
-    flags = [("FLAGS", ("NF_NAT_RANGE_PROTO_RANDOM_FULLY",))] if rest != target else []
-    return [*loads, *more, ("nat", [*attributes, *registers, *flags])]
+    return [*loads, *more, ("nat", [*attributes, *registers, *_flags(rest, registers)])]
+
+
+def _flags(text: str, ports: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    flags = ["NF_NAT_RANGE_PROTO_SPECIFIED"] if ports else []
+    if text.endswith("fully-random"):
+        flags.append("NF_NAT_RANGE_PROTO_RANDOM_FULLY")
+    return [("FLAGS", tuple(flags))] if flags else []
 
 
 def _ports(text: str, register: int) -> tuple[list[Expression], list[tuple[str, Any]]]:
