@@ -1,12 +1,13 @@
-"""What a NAT is declared to be against what was measured of it, property by property. Pure."""
+"""What NATs and firewalls are declared to be against what was measured, by property. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from quicpipe_lab.model import nat_measurement as words
+from quicpipe_lab.model.firewall import UdpPolicy
 from quicpipe_lab.model.nat import AddressPooling
-from quicpipe_lab.model.nat_declaration import Chain, Declaration, declare
+from quicpipe_lab.model.nat_declaration import Chain, Declaration, declare, declare_blocked
 from quicpipe_lab.model.nat_measurement import NatMeasurement, Property
 from quicpipe_lab.model.result import Certified
 
@@ -98,6 +99,16 @@ def certify(
     return Certificate(nat, host, tuple(through), tuple(findings))
 
 
+def certify_blocked(
+    router: str, host: str, through: Sequence[str], policy: UdpPolicy, measured: NatMeasurement
+) -> Certificate:
+    """Of a firewall that blocks UDP, or all but some, and of what else is on that way."""
+    declared = declare_blocked(policy)
+    finding = _finding(Property.UDP, declared, measured, measured.words.get(Property.UDP))
+    assert finding is not None
+    return Certificate(router, host, tuple(through), (finding,))
+
+
 def findings_of(measured: NatMeasurement) -> tuple[Finding, ...]:
     """Of a NAT of which nothing is declared."""
     findings = []
@@ -156,10 +167,12 @@ def _port_finding(
 def _finding(
     what: Property, declared: Declaration, measured: NatMeasurement, word: str | None
 ) -> Finding | None:
+    if what is Property.REFRESH and measured.lifetime_s is None and what not in measured.remarks:
+        return None  # not asked for
     wanted = declared.words.get(what)
     remark = measured.remarks.get(what) or declared.remarks.get(what, "")
     if word is None and not remark:
-        if wanted is None or (what is Property.REFRESH and measured.lifetime_s is None):
+        if wanted is None:
             return None
         return Finding(what, wanted, None, False)  # a test that should have been made was not
     ok = None if word is None or wanted is None else word == wanted

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from quicpipe_lab.model import nat_measurement as words
+from quicpipe_lab.model.firewall import UdpPolicy
 from quicpipe_lab.model.nat import (
     HIGHEST_PORT,
     LOWEST_PORT,
@@ -68,6 +69,11 @@ def declare(chain: Chain, external_hosts: Sequence[str]) -> Declaration:
     _declare_reaction(declaration, chain)
     _declare_equal(declaration, Property.REFRESH, [one.refresh.value for one in chain])
     return declaration
+
+
+def declare_blocked(policy: UdpPolicy) -> Declaration:
+    """Behind a firewall that lets no question to the usual port through, there is but this."""
+    return Declaration({Property.UDP: policy.value})
 
 
 def lifetime_of(behavior: NatBehavior) -> float:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.model.firewall import UdpPolicy
 from quicpipe_lab.model.nat import (
     FilteringBehavior,
     FilterScope,
@@ -32,6 +33,7 @@ POINTS = tuple(ServerPoint(address, port) for address in (0, 1) for port in (0, 
 class Property(StrEnum):
     """What is measured of a NAT, in the order in which it is told."""
 
+    UDP = "UDP that may leave"
     EXTERNAL_ADDRESS = "external address"
     POOLING = "address pooling"
     MAPPING = "mapping"
@@ -187,6 +189,14 @@ def rejection(errors: Collection[tuple[int, int]]) -> str:
     """What a NAT says to what it drops: ICMP types and codes, or nothing."""
     said = [_ICMP_WORDS.get(one, f"ICMP {one[0]}/{one[1]}") for one in sorted(errors)]
     return " and ".join(said) or SILENT
+
+
+def udp_policy(answered: Mapping[int, bool]) -> str:
+    """From whether servers on these ports answered: which UDP gets out at all."""
+    if all(answered.values()):
+        return UdpPolicy.OPEN.value
+    ports = [str(port) for port, came in answered.items() if came]
+    return f"only-{'-'.join(ports)}" if ports else UdpPolicy.BLOCKED.value
 
 
 def refresh(by_outbound: bool, by_inbound: bool) -> str:

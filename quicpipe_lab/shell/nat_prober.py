@@ -36,6 +36,7 @@ STRANGERS = (SAME_ADDRESS, SAME_PORT, OTHER)
 
 NO_ANSWER = "no answer"
 _ONE_ADDRESS = "the server has no second address (no OTHER-ADDRESS in its answer)"
+_NOTHING_TRANSLATES = "it is the host's own address: nothing translates"
 _ONE_HOST = "takes a second host behind the NAT"
 
 T = TypeVar("T")
@@ -73,8 +74,8 @@ class NatProber:
         self.result.hosts = list(dict.fromkeys(one.host for _, one in fresh))
         self._say(Property.EXTERNAL_ADDRESS, " and ".join(self.result.hosts))
         self._say(Property.PORT_ASSIGNMENT, words.port_assignment(self.result.ports))
-        if self.result.hosts == [self._vantage.inside_host]:
-            self._remark(Property.EXTERNAL_ADDRESS, "the host's own: nothing translates")
+        if self._nothing_translates:
+            self._remark(Property.EXTERNAL_ADDRESS, _NOTHING_TRANSLATES)
 
     def measure_behaviors(self) -> NatMeasurement:
         """After the ports."""
@@ -122,6 +123,10 @@ class NatProber:
 
     # Conclusions
 
+    @property
+    def _nothing_translates(self) -> bool:
+        return self.result.hosts == [self._vantage.inside_host]
+
     def _say(self, what: Property, word: str | None) -> None:
         if word is not None:
             self.result.words[what] = word
@@ -145,6 +150,9 @@ class NatProber:
         return word or ""
 
     def _conclude_hairpin(self, future: "Future[_Hairpin]") -> None:
+        if self._nothing_translates:
+            self._remark(Property.HAIRPINNING, _NOTHING_TRANSLATES)
+            return
         self._conclude(
             Property.HAIRPINNING,
             future.result,

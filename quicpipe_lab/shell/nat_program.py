@@ -11,26 +11,31 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.nat_measurement import (
     NatMeasurement,
     Property,
     rejection,
+    udp_policy,
 )
 from quicpipe_lab.shell.nat_lifetime import LifetimeProber
 from quicpipe_lab.shell.nat_prober import PRIMARY, NatProber, Vantage
 from quicpipe_lab.shell.packet_ring import enter_network_namespace
-from quicpipe_lab.shell.stun_client import LOSSY, ORDERED, MakeSocket, Timing
+from quicpipe_lab.shell.stun import BindingRequest, new_transaction
+from quicpipe_lab.shell.stun_client import LOSSY, ORDERED, MakeSocket, StunClient, Timing
 from quicpipe_lab.shell.stun_responder import STUN_PORT, Responder, open_sockets
 
 _SWITCH_S = 0.0002
 """Threads here take turns at every datagram."""
 _VIEWS_AT_ONCE = 8
+_HTTP3_PORT = 443
 
 T = TypeVar("T")
 
@@ -40,6 +45,7 @@ class View:
     """A host behind NATs, and perhaps a second one behind the same; namespaces as open files.
 
     ``lifetime_s`` and ``warm_up_s``: see LifetimeProber; None where it is not to be measured.
+    ``blocked``: on its way UDP is blocked, and which is all that can be looked at.
     """
 
     host: int
@@ -47,6 +53,7 @@ class View:
     inside_host: str
     lifetime_s: float | None = None
     warm_up_s: float = 0.0
+    blocked: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,29 +100,44 @@ def probe(job: Job) -> dict[str, NatMeasurement]:
     """Look at every view at once."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     sys.setswitchinterval(_SWITCH_S)
-    responder = Responder(
-        _inside(job.server, lambda: open_sockets(job.addresses, [STUN_PORT, STUN_PORT + 1]))
-    )
-    stop_reader, stop = os.pipe()
-    serving = threading.Thread(target=responder.serve, args=[stop_reader])
-    serving.start()
-    try:
-        timing = ORDERED if job.ordered else LOSSY
+    timing = ORDERED if job.ordered else LOSSY
+    open_views = {name: view for name, view in job.views.items() if not view.blocked}
+    with (
+        _serving(job, STUN_PORT) as responder,
+        _serving(job, _HTTP3_PORT) as other,
+        ThreadPoolExecutor(_VIEWS_AT_ONCE) as threads,
+    ):
         probers = {
             name: NatProber(responder.addresses, _vantage(view), timing)
-            for name, view in job.views.items()
+            for name, view in open_views.items()
         }
         for prober in probers.values():  # one by one: they may share an outer NAT
             prober.measure_ports()
-        with ThreadPoolExecutor(_VIEWS_AT_ONCE) as threads:
-            looks = {
-                name: threads.submit(_look, prober, job.views[name], responder, timing)
-                for name, prober in probers.items()
-            }
-            return {name: look.result() for name, look in looks.items()}
+        looks = {
+            name: threads.submit(_look, prober, job.views[name], responder, timing)
+            for name, prober in probers.items()
+        }
+        servers = [responder.addresses[PRIMARY], other.addresses[PRIMARY]]
+        looks |= {
+            name: threads.submit(_look_at_blocked, view, servers, timing)
+            for name, view in job.views.items()
+            if view.blocked
+        }
+        return {name: look.result() for name, look in looks.items()}
+
+
+@contextmanager
+def _serving(job: Job, port: int) -> Iterator[Responder]:
+    sockets = _inside(job.server, lambda: open_sockets(job.addresses, [port, port + 1]))
+    responder = Responder(sockets)
+    stop_reader, stop = os.pipe()
+    thread = threading.Thread(target=responder.serve, args=[stop_reader])
+    thread.start()
+    try:
+        yield responder
     finally:
         os.close(stop)
-        serving.join()
+        thread.join()
 
 
 def _vantage(view: View) -> Vantage:
@@ -133,6 +155,27 @@ def _look(prober: NatProber, view: View, responder: Responder, timing: Timing) -
             result
         )
     return result
+
+
+def _look_at_blocked(
+    view: View, servers: Sequence[TransportAddress], timing: Timing
+) -> NatMeasurement:
+    answered = {server.port: _gets_out(view.host, server, timing) for server in servers}
+    return NatMeasurement(words={Property.UDP: udp_policy(answered)})
+
+
+def _gets_out(namespace: int, server: TransportAddress, timing: Timing) -> bool:
+    """Whether a question is answered before the refusal of a TCP connection made behind it is."""
+    request = BindingRequest(new_transaction())
+    with StunClient(_maker(namespace)(0), timing) as client:
+        for _ in range(timing.provocations):
+            client.send(request, server)
+            tcp = _inside(namespace, lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            with tcp, suppress(OSError):
+                tcp.settimeout(timing.first_wait_s)
+                tcp.connect(server)
+            client.settle(request.transaction)
+        return client.has_answer(request.transaction)
 
 
 def _maker(namespace: int) -> MakeSocket:

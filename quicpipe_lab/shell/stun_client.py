@@ -139,6 +139,10 @@ class StunClient:
             raise RefusedError(f"{server} takes no notice of CHANGE-REQUEST")
         return answer
 
+    def has_answer(self, transaction: bytes) -> bool:
+        """To what was sent with ``send``, as far as ``settle`` has seen."""
+        return transaction in self._answers
+
     def send(self, request: BindingRequest, target: TransportAddress) -> None:
         """Send a request once."""
         try:

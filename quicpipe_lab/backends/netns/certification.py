@@ -1,4 +1,4 @@
-"""Certifies the NATs of a running lab: are they what they are declared to be?
+"""Certifies the NATs and firewalls of a running lab: are they what they are declared to be?
 
 One program in the lab looks at all of them (shell/nat_program.py). It is started when a
 Certification is made, and awaited only when its verdict is: the lab can get ready meanwhile.
@@ -10,11 +10,12 @@ from collections.abc import Iterator
 
 from quicpipe_lab.backends.netns.lab import Lab, Process
 from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.model.firewall import UdpPolicy
 from quicpipe_lab.model.nat import NatBehavior
-from quicpipe_lab.model.nat_certificate import Certificate, certify
+from quicpipe_lab.model.nat_certificate import Certificate, certify, certify_blocked
 from quicpipe_lab.model.nat_declaration import lifetime_of
 from quicpipe_lab.model.nat_measurement import NatMeasurement
-from quicpipe_lab.model.topology import CORE, SERVICE_ADDRESSES, Host, Nat, Topology
+from quicpipe_lab.model.topology import CORE, SERVICE_ADDRESSES, Firewall, Host, Nat, Topology
 from quicpipe_lab.shell.nat_lifetime import WARM_UP_S
 from quicpipe_lab.shell.nat_program import Job, View, measurements_from_json
 
@@ -27,6 +28,7 @@ _LONGEST_IDLE = 1.5
 """How long the tests of a lifetime take, in lifetimes, and some."""
 
 Hosts = tuple[str, str | None]
+Router = Nat | Firewall
 
 
 class Certification:
@@ -45,8 +47,7 @@ class Certification:
         while self._running is not None:
             measured |= self._running.finish()
             self._running = self._start_next()
-        nats = [node for node in self._lab.topology.nodes if isinstance(node, Nat)]
-        return [self._certificate(nat, measured) for nat in nats]
+        return [self._certificate(one, measured) for one in _routers(self._lab.topology)]
 
     def close(self) -> None:
         """Give up on what still runs; twice is fine."""
@@ -58,42 +59,70 @@ class Certification:
         batch = next(self._batches, None)
         return None if batch is None else _Program(self._lab, batch, self._lifetime)
 
-    def _certificate(self, nat: Nat, measured: dict[Hosts, NatMeasurement]) -> Certificate:
-        hosts = self._hosts.get(nat.name)
+    def _certificate(self, router: Router, measured: dict[Hosts, NatMeasurement]) -> Certificate:
+        hosts = self._hosts.get(router.name)
         if hosts is None:  # nothing behind it: nobody can be misled by it
-            return Certificate(nat.name, None, (), ())
-        through = self._lab.topology.nats_above(hosts[0])
-        external = self._lab.topology.external_addresses[through[-1].name]
+            return Certificate(router.name, None, (), ())
+        host, _ = hosts
+        topology = self._lab.topology
+        names = [one.name for one in _routers_above(topology, host)]
+        policy = _udp_policy(topology, host)
+        if policy is not UdpPolicy.OPEN:
+            return certify_blocked(router.name, host, names, policy, measured[hosts])
+        external = _external_addresses(topology, host)
         return certify(
-            nat.name,
-            hosts[0],
-            [one.name for one in through],
-            [one.behavior for one in through],
-            [str(address) for address in external],
-            measured[hosts],
+            router.name, host, names, _behaviors(topology, host), external, measured[hosts]
         )
 
 
 def vantage_points(topology: Topology) -> dict[str, Hosts]:
-    """For each NAT the host behind it with the fewest others above, and a second one like it.
+    """For each NAT and firewall the host behind it with the fewest others above, and a second one.
 
-    The second has the same kinds of NATs above it, if not the same NATs.
+    The second has the same kinds of them above it, if not the same ones.
     """
     found: dict[str, Hosts] = {}
     hosts = [node.name for node in topology.nodes if isinstance(node, Host)]
-    for nat in topology.of_kind(Nat):
-        behind = [host for host in hosts if nat in topology.nats_above(host)]
-        behind.sort(key=lambda host: len(topology.nats_above(host)))
+    above = {host: _routers_above(topology, host) for host in hosts}
+    for router in _routers(topology):
+        behind = sorted((one for one in hosts if router in above[one]), key=lambda h: len(above[h]))
         if behind:
             first, *others = behind
-            kinds = _kinds(topology, first)
-            second = next((one for one in others if _kinds(topology, one) == kinds), None)
-            found[nat.name] = first, second
+            kinds = [one.behavior for one in above[first]]
+            alike = (one for one in others if [r.behavior for r in above[one]] == kinds)
+            found[router.name] = first, next(alike, None)
     return found
 
 
-def _kinds(topology: Topology, host: str) -> list[NatBehavior]:
-    return [nat.behavior for nat in topology.nats_above(host)]
+def _routers(topology: Topology) -> list[Router]:
+    return [node for node in topology.nodes if isinstance(node, Nat | Firewall)]
+
+
+def _routers_above(topology: Topology, host: str) -> list[Router]:
+    """The nearest first."""
+    above = (topology.by_name.get(name) for name in topology.path_to_core(host)[1:])
+    return [node for node in above if isinstance(node, Nat | Firewall)]
+
+
+def _behaviors(topology: Topology, host: str) -> list[NatBehavior]:
+    return [
+        one.behavior if isinstance(one, Nat) else one.behavior.as_nat()
+        for one in _routers_above(topology, host)
+    ]
+
+
+def _udp_policy(topology: Topology, host: str) -> UdpPolicy:
+    """The strictest on the way."""
+    firewalls = (one for one in _routers_above(topology, host) if isinstance(one, Firewall))
+    policies = [UdpPolicy.OPEN, *(one.behavior.udp for one in firewalls)]
+    return max(policies, key=list(UdpPolicy).index)
+
+
+def _external_addresses(topology: Topology, host: str) -> list[str]:
+    """The outermost NAT's, or the host's own where there is none."""
+    nats = topology.nats_above(host)
+    if not nats:
+        return [str(topology.uplinks[host].lower_address)]
+    return [str(address) for address in topology.external_addresses[nats[-1].name]]
 
 
 def _batches(hosts: list[Hosts]) -> Iterator[list[Hosts]]:
@@ -160,7 +189,7 @@ class _Program:
 
 def _view(topology: Topology, hosts: Hosts, nodes: dict[str, int], lifetime: bool) -> View:
     first, second = hosts
-    behaviors = _kinds(topology, first)
+    behaviors = _behaviors(topology, first)
     answered = any(one.answered_lifetime_s is not None for one in behaviors)
     return View(
         nodes[first],
@@ -168,4 +197,5 @@ def _view(topology: Topology, hosts: Hosts, nodes: dict[str, int], lifetime: boo
         str(topology.uplinks[first].lower_address),
         min(map(lifetime_of, behaviors)) if lifetime else None,
         WARM_UP_S if answered else 0.0,
+        _udp_policy(topology, first) is not UdpPolicy.OPEN,
     )
