@@ -16,19 +16,17 @@ from quicpipe_lab.model.nat import (
 _APDF = FilteringBehavior.ADDRESS_AND_PORT_DEPENDENT
 _EIF = FilteringBehavior.ENDPOINT_INDEPENDENT
 _EIM = MappingBehavior.ENDPOINT_INDEPENDENT
-_APDM = MappingBehavior.ADDRESS_AND_PORT_DEPENDENT
 
 
 def can_go_direct(one: NatBehavior, other: NatBehavior) -> bool:
-    """Whether peers behind these two NATs can move to a direct path that both use alike.
+    """Whether peers behind these two NATs can move to a direct path.
 
     An APDF filter must face an EIM mapping: only then does its owner know the port to open it
-    for. Two APDM mappings make both sides' ports depend on each other's, so that the address each
-    sends to is never the one it hears from; such cells need an asymmetric path, which QUIC's
-    migration does not give.
+    for. 49 of the 81 cells. In four of them both mappings are APDM: both sides' ports depend on
+    each other's, and one side hears from another address than it sends to (DirectPath.canonical).
 
-    With the filter's state kept for each mapping, {ADM,APDM}/ADF against {ADM,APDM}/ADF fails too:
-    three cells of the 45, and one of those that need an asymmetric path. What each sends to is the
+    With the filter's state kept for each mapping, {ADM,APDM}/ADF against {ADM,APDM}/ADF fails too,
+    four cells. What each sends to is the
     port of the other's mapping towards the relay, the only one that is known, and this mapping has
     never been used towards the peer. One of the two must let the other in there, to learn the port
     of the mapping that has; the filter of an endpoint does, and one side's is enough.
@@ -36,7 +34,6 @@ def can_go_direct(one: NatBehavior, other: NatBehavior) -> bool:
     return (
         (one.filtering is not _APDF or other.mapping is _EIM)
         and (other.filtering is not _APDF or one.mapping is _EIM)
-        and not (one.mapping is _APDM and other.mapping is _APDM)
         and not (_knows_only_the_relay(one) and _knows_only_the_relay(other))
     )
 

@@ -128,6 +128,15 @@ class _Sent:
     at_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _CrookedAnswer:
+    """What went to one address of the peer's NAT was answered from another."""
+
+    sent_to: TransportAddress
+    heard_from: TransportAddress
+    rtt_s: float
+
+
 @dataclass
 class DirectPath:
     """The machine. Its own five calls are receive, datagrams_to_send, get_timer, handle_timer and
@@ -145,6 +154,8 @@ class DirectPath:
         self._signalled: set[TransportAddress] = set()
         self._transactions: dict[bytes, _Sent] = {}
         self._answer: TransportAddress | None = None
+        self._crooked: _CrookedAnswer | None = None
+        self._alias: TransportAddress | None = None
         self._answer_rtt_s = 0.0
         self._interval_s = self.timing.probe_interval_s
         self._challenges_sent = 0
@@ -211,10 +222,22 @@ class DirectPath:
             self._consider(source, now)
             return
         sent = self._transactions.pop(punch.transaction, None)
-        # The answer must come from where the question went: NATs translate symmetrically, and
-        # anything else is no path (RFC 8445, 7.2.5.2.1).
-        if sent is not None and sent.address == source:
-            self._answered(source, now - sent.at_s, now)
+        if sent is None:
+            return
+        if sent.address == self.canonical(source):
+            self._answered(sent.address, now - sent.at_s, now)
+        elif self.state is State.PUNCHING and self._crooked is None:
+            # ICE would discard it (RFC 8445, 7.2.5.2.1). We keep the first, for want of better.
+            self._crooked = _CrookedAnswer(sent.address, source, now - sent.at_s)
+
+    def canonical(self, source: TransportAddress) -> TransportAddress:
+        """The address that what comes from ``source`` is to count as coming from.
+
+        Between two APDM mappings each side's port depends on the other's: we send to one port of
+        the peer's NAT and hear from another. Both are the peer's, as its authenticated answer
+        said, and to QUIC, which knows a path by one address, they are one.
+        """
+        return self._answer if source == self._alias and self._answer is not None else source
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, TransportAddress]]:
         """Whatever is due at ``now``."""
@@ -260,7 +283,7 @@ class DirectPath:
                 self._start_round([one.address for one in self._candidates], now)
         if self.state is State.PUNCHING:
             if all(map(self._is_spent, self._candidates)) and self._round_ends_at <= now:
-                self._go(Trigger.EXHAUSTED, now)
+                self._end_round(now)
         elif self.state is State.VALIDATING and self._challenge_at is not None:
             if self._challenge_at <= now:
                 self._challenge(now)
@@ -310,7 +333,7 @@ class DirectPath:
 
     def _start_round(self, candidates: Sequence[TransportAddress], now: float) -> None:
         self._candidates = [_Candidate(address, next_s=now) for address in candidates]
-        self._retry_at = None
+        self._retry_at = self._crooked = self._alias = None
         if self.state is not State.PUNCHING:
             self._events.append(PunchStarted(self.round))
         self._go(Trigger.CANDIDATES, now)
@@ -323,6 +346,15 @@ class DirectPath:
         if self.state is State.PUNCHING and source not in known and len(known) < MAX_CANDIDATES:
             self._candidates.append(_Candidate(source, next_s=now))
 
+    def _end_round(self, now: float) -> None:
+        """Nobody answered straight: a crooked answer has to do, if there was one."""
+        crooked = self._crooked
+        if crooked is None or not self.is_controller:
+            self._go(Trigger.EXHAUSTED, now)
+            return
+        self._alias = crooked.heard_from
+        self._answered(crooked.sent_to, crooked.rtt_s, now, heard_from=crooked.heard_from)
+
     def _is_spent(self, candidate: _Candidate) -> bool:
         return candidate.sent >= self.timing.probes
 
@@ -331,16 +363,22 @@ class DirectPath:
         """When the last candidate's last datagram has had its time; at once without candidates."""
         return max((one.next_s for one in self._candidates), default=0.0)
 
-    def _answered(self, source: TransportAddress, rtt_s: float, now: float) -> None:
-        if self.state is State.DIRECT and source == self._answer:
+    def _answered(
+        self,
+        address: TransportAddress,
+        rtt_s: float,
+        now: float,
+        heard_from: TransportAddress | None = None,
+    ) -> None:
+        if self.state is State.DIRECT and address == self._answer:
             self._unanswered_since = None
             # The largest of late, slowly forgotten: a busy peer answers late before it is dead.
             self._answer_rtt_s = max(rtt_s, 0.9 * self._answer_rtt_s)
         elif self.state is State.PUNCHING:
-            reflexive = source not in self._signalled
-            self._events.append(PunchAnswered(source, rtt_s, reflexive))
+            reflexive = address not in self._signalled
+            self._events.append(PunchAnswered(address, rtt_s, reflexive, heard_from))
             if self.is_controller:
-                self._answer, self._answer_rtt_s = source, rtt_s
+                self._answer, self._answer_rtt_s = address, rtt_s
                 self._go(Trigger.ANSWERED, now)
 
     def _challenge(self, now: float) -> None:

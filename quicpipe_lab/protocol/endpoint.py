@@ -296,6 +296,7 @@ class Endpoint(ABC):
 
     def _receive_from_peer(self, data: bytes, source: TransportAddress, now: float) -> None:
         assert self._peer is not None
+        source = self.direct.canonical(source)
         self._count(len(data), source)
         before, rtt_s = self._peer.address, self._peer.rtt_s
         acknowledged = self._peer.largest_acknowledged

@@ -94,11 +94,16 @@ class PunchStarted:
 
 @dataclass(frozen=True, slots=True)
 class PunchAnswered:
-    """An authenticated answer came from ``address``: the hole is open both ways."""
+    """What was sent to ``address`` was answered: the hole is open both ways.
+
+    ``peer_reflexive``: the peer had not named the address. ``heard_from``: where the answer came
+    from, where that is another address (see DirectPath.canonical), else None.
+    """
 
     address: TransportAddress
     rtt_s: float
     peer_reflexive: bool
+    heard_from: TransportAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,12 +129,35 @@ def test_answer_from_where_the_question_went_is_nominated() -> None:
     assert not answered.peer_reflexive
 
 
-def test_answer_from_elsewhere_counts_for_nothing() -> None:
+def test_answer_from_elsewhere_has_to_do_when_no_better_one_comes() -> None:
     path = machine()
     path.punch(KEY, [THERE], None, 0.0)
     ((ping, _),) = punches(path, 0.0)
     answer(path, ping, ELSEWHERE, 0.03)
     assert state_of(path) is State.PUNCHING
+    assert path.canonical(ELSEWHERE) == ELSEWHERE
+    while state_of(path) is State.PUNCHING:
+        timer = path.get_timer()
+        assert timer is not None
+        path.handle_timer(timer)
+        path.datagrams_to_send(timer)
+    assert state_of(path) is State.VALIDATING
+    assert path.canonical(ELSEWHERE) == THERE
+    (_, answered) = events(path)
+    assert isinstance(answered, PunchAnswered)
+    assert (answered.address, answered.heard_from) == (THERE, ELSEWHERE)
+
+
+def test_a_straight_answer_is_better_than_an_earlier_one_from_elsewhere() -> None:
+    path = machine()
+    path.punch(KEY, [THERE], None, 0.0)
+    ((first, _),) = punches(path, 0.0)
+    answer(path, first, ELSEWHERE, 0.01)
+    path.handle_timer(0.02)
+    ((second, _),) = punches(path, 0.02)
+    answer(path, second, THERE, 0.03)
+    assert state_of(path) is State.VALIDATING
+    assert path.canonical(ELSEWHERE) == ELSEWHERE
 
 
 def test_forged_and_reflected_datagrams_leave_no_trace() -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import pytest
 
@@ -29,7 +29,7 @@ class Programs:
 
     def start(self, *arguments: str | bytes, **options: Any) -> subprocess.Popen[bytes]:
         options = {"stdin": subprocess.DEVNULL} | options
-        process = subprocess.Popen(
+        process: Any = subprocess.Popen(
             [*COMMAND, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -38,7 +38,7 @@ class Programs:
             **options,
         )
         self.started.append(process)
-        return process
+        return cast("subprocess.Popen[bytes]", process)
 
     def relay(self, *options: str) -> tuple[subprocess.Popen[bytes], str, str]:
         """A relay: its process, address and fingerprint."""
