@@ -50,6 +50,9 @@ class Property(StrEnum):
     REFRESH = "refreshed by"
 
 
+ONE_HOST_HAIRPIN = "seen from one host, which takes no datagrams from its own address"
+"""Remarked where internal-source hairpinning would not be noticed."""
+
 INCONSISTENT = "inconsistent"
 """Said where what was seen fits none of RFC 4787's behaviours."""
 

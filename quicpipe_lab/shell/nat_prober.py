@@ -43,22 +43,26 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Vantage:
-    """Where a NAT is looked at from: sockets of the inside host, and of a second one behind it."""
+class Place:
+    """A host behind the NAT: its own address, and its sockets."""
 
     inside_host: str
     make: MakeSocket
-    make_second: MakeSocket | None = None
 
 
 class NatProber:
     """``server`` has all four points, or the primary alone. One measurement for each instance."""
 
     def __init__(
-        self, server: Mapping[ServerPoint, TransportAddress], vantage: Vantage, timing: Timing
+        self,
+        server: Mapping[ServerPoint, TransportAddress],
+        timing: Timing,
+        place: Place,
+        second: Place | None = None,
     ) -> None:
         self._server = server
-        self._vantage = vantage
+        self._place = place
+        self._second = second
         self._timing = timing
         self.result = NatMeasurement()
 
@@ -95,7 +99,7 @@ class NatProber:
         through_another = threads.submit(self._comes_through_another)
         hairpin = threads.submit(self._hairpin)
         early = threads.submit(self._early_datagram)
-        pair = threads.submit(self._pair) if self._vantage.make_second else None
+        pair = threads.submit(self._pair) if self._second else None
 
         mapping = self._conclude(Property.MAPPING, seen.result, _mapping_behavior)
         filtering = self._conclude(
@@ -125,7 +129,7 @@ class NatProber:
 
     @property
     def _nothing_translates(self) -> bool:
-        return self.result.hosts == [self._vantage.inside_host]
+        return self.result.hosts == [self._place.inside_host]
 
     def _say(self, what: Property, word: str | None) -> None:
         if word is not None:
@@ -153,11 +157,9 @@ class NatProber:
         if self._nothing_translates:
             self._remark(Property.HAIRPINNING, _NOTHING_TRANSLATES)
             return
-        self._conclude(
-            Property.HAIRPINNING,
-            future.result,
-            lambda seen: words.hairpinning(*seen, self._vantage.inside_host),
-        )
+        self._conclude(Property.HAIRPINNING, future.result, lambda seen: words.hairpinning(*seen))
+        if self._second is None:
+            self._remark(Property.HAIRPINNING, words.ONE_HOST_HAIRPIN)
 
     def _conclude_early(self, future: "Future[bool]") -> None:
         """Where ports are preserved, the next mapping can be foretold, and so be disturbed."""
@@ -169,8 +171,8 @@ class NatProber:
 
     # Tests
 
-    def _client(self, port: int = 0) -> StunClient:
-        return StunClient(self._vantage.make(port), self._timing)
+    def _client(self, place: Place | None = None, port: int = 0) -> StunClient:
+        return StunClient((place or self._place).make(port), self._timing)
 
     def _mapped(self, client: StunClient, point: ServerPoint) -> TransportAddress:
         return client.ask(self._server[point]).mapped
@@ -222,11 +224,12 @@ class NatProber:
             return self._mapped(client, OTHER).port != client.port
 
     def _hairpin(self) -> "_Hairpin":
-        """Where a datagram to the mapping of another socket came from; and the sender's mapping.
+        """Where a datagram to another socket's mapping came from; the sender's mapping, and host.
 
         Both send, and one again: by then either's filter has been opened from inside.
         """
-        with self._client() as one, self._client() as other:
+        second = self._second or self._place
+        with self._client() as one, self._client(second) as other:
             to_one, to_other = self._mapped(one, PRIMARY), self._mapped(other, PRIMARY)
             knocks = [BindingRequest(new_transaction()) for _ in range(3)]
             one.send(knocks[0], to_other)
@@ -237,8 +240,8 @@ class NatProber:
             one.settle(knocks[1].transaction)
             other.settle(knocks[2].transaction)
             if (source := one.requests.get(knocks[1].transaction)) is not None:
-                return source, to_other
-            return other.requests.get(knocks[2].transaction), to_one
+                return source, to_other, second.inside_host
+            return other.requests.get(knocks[2].transaction), to_one, self._place.inside_host
 
     def _pair(self) -> tuple[words.Seen, words.Seen]:
         """Two hosts, one source port, and first to different destinations.
@@ -246,11 +249,7 @@ class NatProber:
         A NAT that overloads ports gives both the same then; with the destinations in common it
         cannot.
         """
-        assert self._vantage.make_second is not None
-        with (
-            self._client() as first,
-            StunClient(self._vantage.make_second(first.port), self._timing) as second,
-        ):
+        with self._client() as first, self._client(self._second, first.port) as second:
             seen = {PRIMARY: self._mapped(first, PRIMARY)}, {OTHER: self._mapped(second, OTHER)}
             for one, client in zip(seen, (first, second), strict=True):
                 one |= {point: self._mapped(client, point) for point in POINTS if point not in one}
@@ -273,7 +272,7 @@ class _Visit:
         return mapping == words.EIM and self.to_stranger != self.before
 
 
-_Hairpin = tuple[TransportAddress | None, TransportAddress]
+_Hairpin = tuple[TransportAddress | None, TransportAddress, str]
 
 
 def _mapping_behavior(rounds: list[words.Seen]) -> str:

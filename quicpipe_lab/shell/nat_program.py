@@ -26,7 +26,7 @@ from quicpipe_lab.model.nat_measurement import (
     udp_policy,
 )
 from quicpipe_lab.shell.nat_lifetime import LifetimeProber
-from quicpipe_lab.shell.nat_prober import PRIMARY, NatProber, Vantage
+from quicpipe_lab.shell.nat_prober import PRIMARY, NatProber, Place
 from quicpipe_lab.shell.packet_ring import enter_network_namespace
 from quicpipe_lab.shell.stun import BindingRequest, new_transaction
 from quicpipe_lab.shell.stun_client import LOSSY, ORDERED, MakeSocket, StunClient, Timing
@@ -49,8 +49,9 @@ class View:
     """
 
     host: int
-    second: int | None
     inside_host: str
+    second: int | None = None
+    second_host: str = ""
     lifetime_s: float | None = None
     warm_up_s: float = 0.0
     blocked: bool = False
@@ -108,7 +109,7 @@ def probe(job: Job) -> dict[str, NatMeasurement]:
         ThreadPoolExecutor(_VIEWS_AT_ONCE) as threads,
     ):
         probers = {
-            name: NatProber(responder.addresses, _vantage(view), timing)
+            name: NatProber(responder.addresses, timing, *_places(view))
             for name, view in open_views.items()
         }
         for prober in probers.values():  # one by one: they may share an outer NAT
@@ -140,9 +141,11 @@ def _serving(job: Job, port: int) -> Iterator[Responder]:
         thread.join()
 
 
-def _vantage(view: View) -> Vantage:
-    second = None if view.second is None else _maker(view.second)
-    return Vantage(view.inside_host, _maker(view.host), second)
+def _places(view: View) -> list[Place]:
+    places = [Place(view.inside_host, _maker(view.host))]
+    if view.second is not None:
+        places.append(Place(view.second_host, _maker(view.second)))
+    return places
 
 
 def _look(prober: NatProber, view: View, responder: Responder, timing: Timing) -> NatMeasurement:

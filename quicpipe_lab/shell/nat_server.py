@@ -13,7 +13,7 @@ from quicpipe_lab.shell.nat_prober import (
     SAME_ADDRESS,
     SAME_PORT,
     NatProber,
-    Vantage,
+    Place,
 )
 from quicpipe_lab.shell.stun_client import LOSSY, NoAnswerError, StunClient, Timing
 from quicpipe_lab.shell.stun_responder import STUN_PORT
@@ -56,8 +56,8 @@ def check_server(
     try:
         with StunClient(make(0), timing) as client:
             other = client.ask(primary).other
-        vantage = Vantage(_own_address(family, primary), make)
-        measured = NatProber(_points(primary, other), vantage, timing).measure()
+        place = Place(_own_address(family, primary), make)
+        measured = NatProber(_points(primary, other), timing, place).measure()
     except NoAnswerError as error:
         raise BackendUnavailableError(
             str(error), "is it a STUN server, and does UDP get through from here?"

@@ -193,8 +193,9 @@ def _view(topology: Topology, hosts: Hosts, nodes: dict[str, int], lifetime: boo
     answered = any(one.answered_lifetime_s is not None for one in behaviors)
     return View(
         nodes[first],
-        None if second is None else nodes[second],
         str(topology.uplinks[first].lower_address),
+        None if second is None else nodes[second],
+        "" if second is None else str(topology.uplinks[second].lower_address),
         min(map(lifetime_of, behaviors)) if lifetime else None,
         WARM_UP_S if answered else 0.0,
         _udp_policy(topology, first) is not UdpPolicy.OPEN,
