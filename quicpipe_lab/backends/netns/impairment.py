@@ -3,6 +3,9 @@
 Pure, on the caller's side.
 """
 
+import os
+from pathlib import Path
+
 from quicpipe_lab.backends.netns.blueprint import End, Netem
 from quicpipe_lab.errors import UnsupportedBehaviorError
 from quicpipe_lab.model.link import LinkBehavior
@@ -30,12 +33,27 @@ def means_by_link(topology: Topology, seed: int, netem: bool) -> dict[str, Means
         behaviors = directions(uplink.link)
         for behavior in behaviors:
             require_support(f"link {lower!r} to {uplink.upper!r}", behavior)
-        if netem and not any(map(why_not_netem, behaviors)):
+        # One that does nothing is there to be changed to anything, which only the wire can be.
+        is_idle = behaviors == (LinkBehavior(), LinkBehavior())
+        if netem and not is_idle and not any(map(why_not_netem, behaviors)):
             means[lower] = [], netems(lower, behaviors, seed)
         else:
             means[lower] = list(wire_ends(wires)), []
             wires += 1
     return means
+
+
+def kernel_has_netem() -> bool:
+    """As far as can be told without trying: it is loaded, built in, or a module that would be."""
+    modules = Path("/lib/modules", os.uname().release)
+    places = Path("/proc/modules"), modules / "modules.builtin", modules / "modules.dep"
+    for place in places:
+        try:
+            if "sch_netem" in place.read_text(encoding="ascii", errors="replace"):
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def directions(link: Link) -> tuple[LinkBehavior, LinkBehavior]:

@@ -16,15 +16,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from quicpipe_lab.backends.netns import wires
 from quicpipe_lab.backends.netns.channel import MAX_FDS, Channel, Message
 from quicpipe_lab.backends.netns.cuts import cut_point, cuts_table
 from quicpipe_lab.backends.netns.failures import raise_described
 from quicpipe_lab.backends.netns.forked import ForkedSupervisor
+from quicpipe_lab.backends.netns.impairment import kernel_has_netem
+from quicpipe_lab.backends.netns.links import Counters, Links
 from quicpipe_lab.backends.netns.naming import places
 from quicpipe_lab.backends.netns.plan import plan
 from quicpipe_lab.backends.netns.process import Process, pid_of, start_program
-from quicpipe_lab.backends.netns.wires import Counters, Wires, link_between
 from quicpipe_lab.errors import (
     BackendUnavailableError,
     LabEndedError,
@@ -69,7 +69,8 @@ class Lab:
     many labs one after another; only where this process has a single thread and no event loop.
     ``name`` is what other terminals know the lab by; without one it is made from the topology's.
     ``kept`` labs are what commands mean that name none. ``seed``: with the same one, the same
-    packets have the same fates on links that draw. Raises LocalProtocolError.
+    packets have the same fates on links that draw. ``netem``: whether the kernel's own is used for
+    links where it is exact; None is where it has it. Raises LocalProtocolError.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Lab:
         name: str | None = None,
         kept: bool = False,
         seed: int = 1,
+        netem: bool | None = None,
     ) -> None:
         self.topology = topology
         self.name = _own_name(topology) if name is None else name
@@ -90,7 +92,8 @@ class Lab:
         self._kept = kept
         self._fork = fork
         self._seed = seed
-        self._wires: Wires | None = None
+        self._netem = netem
+        self._links: Links | None = None
         self._channel: Channel | None = None
         self._supervisor: subprocess.Popen[bytes] | ForkedSupervisor | None = None
         self._pid: int | None = None
@@ -141,7 +144,7 @@ class Lab:
         assert self._supervisor.stdin is not None
         # Planned while the supervisor starts. Where it has ended already, its answer says why.
         with contextlib.suppress(BrokenPipeError), self._supervisor.stdin as stdin:
-            blueprint = plan(self.topology, self._seed)
+            blueprint = plan(self.topology, self._seed, netem=self._uses_netem())
             text = json.dumps(blueprint)
             stdin.write(marshal.dumps((self._introduction(), text, _encoded.get(text))))
         _, (pidfd, *new) = self._receive()
@@ -149,11 +152,11 @@ class Lab:
             _keep(text, fd)
         self._pid = pid_of(pidfd)
         os.close(pidfd)
-        if wires.is_needed(blueprint):
-            control, there = Channel.pair()
-            with there:
-                self._ask({"request": "wires"}, [there.fileno()])
-            self._wires = Wires(self.topology, blueprint, self._seed, control)
+        self._links = Links(self.topology, blueprint, self._seed, self._ask)
+
+    def _uses_netem(self) -> bool:
+        behaves = any(not link.is_plain for link in self.topology.links)
+        return behaves and (kernel_has_netem() if self._netem is None else self._netem)
 
     def _introduction(self) -> Message:
         return {
@@ -177,12 +180,12 @@ class Lab:
             self._channel.close()
         if self._supervisor is not None:
             self._supervisor.wait()
-        if self._wires is not None:
-            self._wires.close()
+        if self._links is not None:
+            self._links.close()
         for fd in self._namespaces.values():
             os.close(fd)
         self._channel = self._supervisor = self._pid = None
-        self._namespaces, self._cuts, self._wires = {}, {}, None
+        self._namespaces, self._cuts, self._links = {}, {}, None
 
     def spawn(
         self,
@@ -247,16 +250,15 @@ class Lab:
 
         Raises LocalProtocolError for a link that had no behaviour from the start.
         """
-        link_between(self.topology, one, other)
-        if self._wires is None:
-            self._require_up()
-            raise LocalProtocolError("no link of this lab has a behaviour")
-        self._wires.set_link(one, other, behavior, back or behavior)
+        self._require_up()
+        assert self._links is not None
+        self._links.set_link(one, other, behavior, back or behavior)
 
     def link_counters(self) -> Counters:
         """What has become of the packets of every link that behaves, by ``(from, to)``."""
         self._require_up()
-        return self._wires.counters() if self._wires else {}
+        assert self._links is not None
+        return self._links.counters()
 
     def namespaces(self) -> dict[str, int]:
         """Every node's network namespace as an open file of this process, the lab's to close."""

@@ -5,13 +5,32 @@ the fields of old count ticks of 64 ns, which pyroute2 in turn takes in microsec
 """
 
 import hashlib
+import socket
+import struct
+from collections.abc import Iterator
 from typing import Any
 
 from quicpipe_lab.backends.netns import encoders
+from quicpipe_lab.backends.netns.blueprint import End, Netem
 from quicpipe_lab.backends.netns.impairment import why_not_netem
-from quicpipe_lab.backends.netns.netlink import Request
+from quicpipe_lab.backends.netns.netlink import NetlinkError, Request, carry_out, datagram
 from quicpipe_lab.errors import UnsupportedBehaviorError
 from quicpipe_lab.model.link import LinkBehavior
+
+# From linux/netlink.h, linux/rtnetlink.h and linux/gen_stats.h.
+_NLMSG = struct.Struct("=IH")
+_NLMSG_BYTES, _NLMSG_ERROR, _NLMSG_DONE = 16, 2, 3
+_TCMSG = struct.Struct("=B3xi")
+_TCMSG_BYTES = 20
+_ATTRIBUTE = struct.Struct("=HH")
+_ATTRIBUTE_KIND = 0x3FFF
+_TCA_KIND, _TCA_STATS2 = 1, 7
+_TCA_STATS_BASIC, _TCA_STATS_QUEUE = 1, 3
+_BASIC = struct.Struct("=QI")
+"""gnet_stats_basic: bytes and packets sent."""
+_QUEUE = struct.Struct("=4I")
+"""The head of gnet_stats_queue: packets and bytes waiting, packets dropped, requeued."""
+_ANSWER_BYTES = 64 * 1024
 
 _KIND = "netem"
 _ROOT = 0xFFFFFFFF
@@ -45,6 +64,63 @@ def set_netem(index: int, interface: str, behavior: LinkBehavior, seed: str) -> 
     flags = encoders.netlink.NLM_F_CREATE | encoders.netlink.NLM_F_REPLACE
     purpose = f"netem on interface {interface!r}"
     return encoders.encode(message, encoders.rtnl.RTM_NEWQDISC, flags, purpose)
+
+
+def apply(end: End, netem: Netem) -> None:
+    """Have an end behave, in the network namespace that the process is in. Raises NetlinkError."""
+    behavior = LinkBehavior.from_data(netem.behavior)
+    request = set_netem(end.number, end.interface, behavior, netem.seed)
+    carry_out([datagram(socket.NETLINK_ROUTE, [request])])
+
+
+def counters(end: End) -> dict[str, int]:
+    """What netem counts on an interface of the process's network namespace.
+
+    Bytes are those of IP packets. Raises NetlinkError.
+    """
+    message = _message_type()()
+    message.setvalue({"index": end.number})
+    data, _ = encoders.encode(message, encoders.rtnl.RTM_GETQDISC, encoders.netlink.NLM_F_DUMP, "")
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+        sock.send(data)
+        for payload in _answers(sock):
+            _, index = _TCMSG.unpack_from(payload)
+            attributes = dict(_attributes(payload[_TCMSG_BYTES:]))
+            if index == end.number and attributes[_TCA_KIND].rstrip(b"\0") == _KIND.encode():
+                return _counted(dict(_attributes(attributes[_TCA_STATS2])))
+    raise NetlinkError(f"interface {end.interface!r} has no netem")
+
+
+def _counted(statistics: dict[int, bytes]) -> dict[str, int]:
+    sent_bytes, sent = _BASIC.unpack_from(statistics[_TCA_STATS_BASIC])
+    waiting, waiting_bytes, dropped, reordered = _QUEUE.unpack_from(statistics[_TCA_STATS_QUEUE])
+    return {
+        "sent": sent,
+        "sent_bytes": sent_bytes - sent * _ETHERNET_HEADER_BYTES,
+        "waiting": waiting,
+        "waiting_bytes": waiting_bytes - waiting * _ETHERNET_HEADER_BYTES,
+        "dropped": dropped,
+        "reordered": reordered,
+    }
+
+
+def _answers(sock: socket.socket) -> Iterator[bytes]:
+    """The payload of each message of a dump."""
+    while True:
+        data = sock.recv(_ANSWER_BYTES)
+        while data:
+            size, kind = _NLMSG.unpack_from(data)
+            if kind in (_NLMSG_ERROR, _NLMSG_DONE):
+                return
+            yield data[_NLMSG_BYTES:size]
+            data = data[size + 3 & ~3 :]
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    while data:
+        size, kind = _ATTRIBUTE.unpack_from(data)
+        yield kind & _ATTRIBUTE_KIND, data[_ATTRIBUTE.size : size]
+        data = data[size + 3 & ~3 :]
 
 
 def _options(behavior: LinkBehavior, seed: str) -> dict[str, Any]:

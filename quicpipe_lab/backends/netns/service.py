@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from quicpipe_lab.backends.netns import programs
-from quicpipe_lab.backends.netns.blueprint import WIRES, table_from_json
+from quicpipe_lab.backends.netns.blueprint import WIRES, End, Netem, table_from_json
 from quicpipe_lab.backends.netns.channel import Channel, Message
 from quicpipe_lab.backends.netns.failures import describe
 from quicpipe_lab.backends.netns.namespaces import enter
@@ -63,7 +63,9 @@ class Service:
             "preload": self._preload,
             "table": self._replace_table,
             "namespaces": self._namespaces,
-            "wires": self._start_wires,
+            "wire": self._start_wire,
+            "set-netem": self._set_netem,
+            "netem-counters": self._netem_counters,
         }
 
     def run(self) -> None:
@@ -139,11 +141,24 @@ class Service:
         commit(transaction)
         return {}, []
 
-    def _start_wires(self, _request: Message, fds: list[int]) -> Answer:
+    def _start_wire(self, _request: Message, fds: list[int]) -> Answer:
         from quicpipe_lab.backends.netns import wire_process
 
         wire_process.start(self._wires, fds[0])
         return {}, []
+
+    def _set_netem(self, request: Message, _fds: list[int]) -> Answer:
+        from quicpipe_lab.backends.netns import netem
+
+        enter(self._files[request["node"]])
+        netem.apply(End(*request["end"]), Netem(*request["netem"]))
+        return {}, []
+
+    def _netem_counters(self, request: Message, _fds: list[int]) -> Answer:
+        from quicpipe_lab.backends.netns import netem
+
+        enter(self._files[request["node"]])
+        return netem.counters(End(*request["end"])), []
 
     def _namespaces(self, request: Message, _fds: list[int]) -> Answer:
         return {}, [os.dup(self._files[node]) for node in request["nodes"]]

@@ -55,7 +55,7 @@ def link_with(
     topology = Topology(
         "link", (Host("a"), Host("b")), (Link((CORE, "a"), down, up), Link((CORE, "b")))
     )
-    with Lab(topology, seed=seed) as lab, sockets_of(lab) as sockets:
+    with Lab(topology, seed=seed, netem=False) as lab, sockets_of(lab) as sockets:
         yield LinkUnderTest(lab, sockets)
 
 
@@ -235,7 +235,7 @@ def test_misuse() -> None:
         lab.set_link(CORE, "a", IDLE)
     with Lab(Topology("plain", (Host("a"),), (Link((CORE, "a")),))) as plain:
         assert plain.link_counters() == {}
-        with pytest.raises(LocalProtocolError, match="no link of this lab has a behaviour"):
+        with pytest.raises(LocalProtocolError, match="'a' is a plain cable"):
             plain.set_link(CORE, "a", IDLE)
 
 
@@ -246,10 +246,10 @@ def children_of(pid: int) -> list[int]:
 
 def test_the_wire_ends_with_the_lab_and_its_end_is_noticed() -> None:
     topology = Topology("link", (Host("a"),), (Link.both_ways((CORE, "a"), IDLE),))
-    with Lab(topology) as lab:
+    with Lab(topology, netem=False) as lab:
         (wire,) = children_of(lab.pid)
     assert not Path(f"/proc/{wire}").exists()
-    with Lab(topology) as lab:
+    with Lab(topology, netem=False) as lab:
         (wire,) = children_of(lab.pid)
         os.kill(wire, signal.SIGKILL)
         with pytest.raises(QuicpipeLabError, match="carries the lab's links is gone"):
