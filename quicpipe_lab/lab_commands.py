@@ -171,7 +171,8 @@ def _run(arguments: argparse.Namespace, argv: list[str], env: dict[str, str]) ->
     from quicpipe_lab.backends.netns.registry import choose
 
     try:
-        return run_program(choose(arguments.lab), arguments.node, argv, env)
+        with choose(arguments.lab) as visit:
+            return run_program(visit, arguments.node, argv, env)
     except ProgramNotStartedError as error:
         print(f"quicpipe-lab: {error}", file=sys.stderr)
         return error.exit_status
@@ -181,13 +182,12 @@ def _run(arguments: argparse.Namespace, argv: list[str], env: dict[str, str]) ->
 
 
 def _down(arguments: argparse.Namespace) -> int:
-    from quicpipe_lab.backends.netns.registry import Visit, choose
+    from quicpipe_lab.backends.netns.registry import choose
 
-    lab = choose(arguments.name)
-    with Visit((lab.user, lab.name)) as visit:
+    with choose(arguments.name) as visit:
         visit.end()
     if arguments.json:
-        print(json.dumps({"name": lab.name}))
+        print(json.dumps({"name": visit.name}))
     else:
-        print(f"the lab {lab.name} is down; nothing was left running")
+        print(f"the lab {visit.name} is down; nothing was left running")
     return _OK

@@ -14,7 +14,7 @@ import struct
 import termios
 import time
 import tty
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -139,39 +139,10 @@ def is_terminal(number: int) -> bool:
     return False
 
 
-def attend(ended: int, terminal: Terminal | None, forward: Callable[[int], None]) -> bool:
-    """Until a program has ended, which makes ``ended`` readable, be its terminal, if it has one.
-
-    Signals to this process are given to ``forward``. Returns False where the terminal went first.
-    """
-    signals = [*_FORWARDED, *([signal.SIGWINCH, signal.SIGHUP] if terminal else [])]
-    with _caught(signals) as woken:
-        while True:
-            poll = select.poll()
-            poll.register(ended, select.POLLIN)
-            poll.register(woken, select.POLLIN)
-            if terminal is not None:
-                terminal.register(poll)
-            ready = dict(poll.poll())
-            if woken.fileno() in ready:
-                for number in woken.recv(_CHUNK_SIZE_BYTES):
-                    if number == signal.SIGHUP:
-                        return False
-                    if number == signal.SIGWINCH and terminal is not None:
-                        terminal.follow_size()
-                    else:
-                        forward(number)
-            if terminal is not None and not terminal.carry(ready):
-                return False
-            if ended in ready:
-                if terminal is not None:
-                    terminal.show_the_rest()
-                return True
-
-
 @contextmanager
-def _caught(numbers: Sequence[int]) -> Iterator[socket.socket]:
-    """Signals as bytes in a socket."""
+def caught_signals(terminal: Terminal | None) -> Iterator[socket.socket]:
+    """For ``attend``: from before the program starts, signals to us are its affair."""
+    numbers = [*_FORWARDED, *([signal.SIGWINCH, signal.SIGHUP] if terminal else [])]
     woken, waker = socket.socketpair()
     waker.setblocking(False)
     with woken, waker:
@@ -183,3 +154,33 @@ def _caught(numbers: Sequence[int]) -> Iterator[socket.socket]:
             signal.set_wakeup_fd(previous)
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def attend(
+    ended: int, terminal: Terminal | None, signals: socket.socket, forward: Callable[[int], None]
+) -> bool:
+    """Until a program has ended, which makes ``ended`` readable, be its terminal, if it has one.
+
+    Signals to this process are given to ``forward``. Returns False where the terminal went first.
+    """
+    while True:
+        poll = select.poll()
+        poll.register(ended, select.POLLIN)
+        poll.register(signals, select.POLLIN)
+        if terminal is not None:
+            terminal.register(poll)
+        ready = dict(poll.poll())
+        if signals.fileno() in ready:
+            for number in signals.recv(_CHUNK_SIZE_BYTES):
+                if number == signal.SIGHUP:
+                    return False
+                if number == signal.SIGWINCH and terminal is not None:
+                    terminal.follow_size()
+                else:
+                    forward(number)
+        if terminal is not None and not terminal.carry(ready):
+            return False
+        if ended in ready:
+            if terminal is not None:
+                terminal.show_the_rest()
+            return True

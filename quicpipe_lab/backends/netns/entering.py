@@ -17,6 +17,7 @@ from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.shell.terminal import (
     Terminal,
     attend,
+    caught_signals,
     is_in_background,
     is_terminal,
     terminal_of_caller,
@@ -29,19 +30,19 @@ _PROMPT = (
 )
 
 
-def run_program(lab: RunningLab, node: str, argv: Sequence[str], env: Mapping[str, str]) -> int:
-    """The program's exit status, as a shell would give it.
+def run_program(visit: Visit, node: str, argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """The program's exit status, as a shell would give it. It ends at the latest with the visit.
 
     Raises ProgramNotStartedError, LabEndedError, LocalProtocolError.
     """
+    lab = visit.describe()
     _refuse(lab, node)
     env = {**env, "QUICPIPE_LAB": lab.name, "QUICPIPE_LAB_NODE": node}
     with contextlib.ExitStack() as stack:
-        # Left last, so that whatever is said about an error stands on a terminal in order.
         terminal = terminal_of_caller()
         if terminal is not None:
             stack.enter_context(terminal)
-        visit = stack.enter_context(Visit((lab.user, lab.name)))
+        signals = stack.enter_context(caught_signals(terminal))
         process = start_program(
             visit.ask,
             node,
@@ -58,10 +59,10 @@ def run_program(lab: RunningLab, node: str, argv: Sequence[str], env: Mapping[st
             with contextlib.suppress(QuicpipeLabError):  # it may be ending just now
                 visit.ask({"request": "signal", "pid": process.inner_pid, "signal": number})
 
-        if not attend(process.exit_fd, terminal, forward):
+        if not attend(process.exit_fd, terminal, signals, forward):
             return _BY_SIGNAL + signal.SIGHUP
         code = process.wait()
-        if code == -signal.SIGKILL and visit.is_over():
+        if process.went_with_lab:
             raise LabEndedError(f"the lab {lab.name!r} is gone, and {argv[0]} with it")
     return code if code >= 0 else _BY_SIGNAL - code
 

@@ -22,6 +22,7 @@ class Process:
     """A program in the lab. ``exit_fd`` becomes readable when it has ended, for selectors.
 
     ``pid`` is its process id as this process sees it, ``inner_pid`` as the lab's processes do.
+    ``went_with_lab`` tells, once it has ended, whether it was the end of its lab that took it.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Process:
         self.exit_fd = exit_fd
         self._pidfd = pidfd
         self._exit_code: int | None = None
+        self.went_with_lab = False
         self._closed = False
 
     def __del__(self) -> None:
@@ -49,6 +51,7 @@ class Process:
         """
         if self._exit_code is None and self._readable(0):
             data = os.read(self.exit_fd, EXIT_STATUS.size)
+            self.went_with_lab = not data
             self._exit_code = EXIT_STATUS.unpack(data)[0] if data else -signal.SIGKILL
         return self._exit_code
 

@@ -163,12 +163,6 @@ class Visit:
             signal.pidfd_send_signal(supervisor, signal.SIGKILL)
         _await_end(supervisor, self.name)
 
-    def is_over(self) -> bool:
-        """Whether the lab has closed the connection, which it does only by ending."""
-        poll = select.poll()
-        poll.register(self._channel, 0)  # POLLHUP is always reported
-        return bool(poll.poll(0))
-
     def _gone(self) -> LabEndedError:
         return LabEndedError(f"the lab {self.name!r} is gone")
 
@@ -185,23 +179,27 @@ def running_labs() -> list[RunningLab]:
     return sorted(labs, key=lambda lab: lab.started_s)
 
 
-def choose(name: str | None) -> RunningLab:
-    """The lab of this name, or the only one that somebody keeps. Raises LocalProtocolError."""
-    labs = running_labs()
+def choose(name: str | None) -> Visit:
+    """To the lab of this name, or to the only one that somebody keeps. Raises LocalProtocolError.
+
+    One that is named need not be able to answer yet or any more.
+    """
     if name is None:
-        return _only([lab for lab in labs if lab.kept and lab.user == os.getuid()])
-    named = [lab for lab in labs if lab.name == name]
-    # One's own goes before another user's of the same name.
-    named.sort(key=lambda lab: lab.user != os.getuid())
+        lab = _only_kept()
+        return Visit((lab.user, lab.name))
+    known = _addresses()
+    named = [address for address in known if address[1] == name]
     if not named:
-        hint = did_you_mean(name, [lab.name for lab in labs])
+        hint = did_you_mean(name, [known_name for _, known_name in known])
         raise LocalProtocolError(
             f"there is no running lab {name!r}{hint or '; quicpipe-lab ps shows what runs'}"
         )
-    return named[0]
+    # One's own goes before another user's of the same name.
+    return Visit(min(named, key=lambda address: address[0] != os.getuid()))
 
 
-def _only(kept: list[RunningLab]) -> RunningLab:
+def _only_kept() -> RunningLab:
+    kept = [lab for lab in running_labs() if lab.kept and lab.user == os.getuid()]
     if not kept:
         raise LocalProtocolError("no lab is running; start one with: quicpipe-lab up TOPOLOGY")
     if len(kept) > 1:
