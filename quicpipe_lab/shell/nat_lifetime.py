@@ -30,6 +30,8 @@ UNKNOWN_IDLE_S = (5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 150.0, 1
 _DECLARED_PARTS = (0.25, 0.5, 0.75, 0.9, 0.95, 1.05, 1.1, 1.25)
 WARM_UP_S = 2.5
 """conntrack has another lifetime for flows that were still answered after 2 s."""
+_WARM_UP_STEP_S = 0.25
+_ASKERS = 64
 _REFRESHED_AT, _ASKED_AT = 0.6, 1.2
 """Parts of the lifetime: refreshed while it is there, asked when it would be gone otherwise."""
 
@@ -122,14 +124,21 @@ class LifetimeProber:
             return self._is_there(client, mapped)
 
     def _warm_up(self, client: StunClient) -> None:
-        if self._warm_up_s:
+        end_s = time.monotonic() + self._warm_up_s
+        while time.monotonic() < end_s:
             client.ask(self._server)
-            time.sleep(self._warm_up_s)
+            time.sleep(_WARM_UP_STEP_S)
 
     def _is_there(self, client: StunClient, mapped: TransportAddress) -> bool:
-        """Whether the server's datagram to a client's mapping comes in."""
-        with self._client() as asker:
-            return asker.provoke(self._server, response_port=mapped.port, target=client)
+        """Whether the server's datagram to a client's mapping comes in.
+
+        The server answers to the asker's external address, which a NAT may have several of.
+        """
+        for _ in range(_ASKERS):
+            with self._client() as asker:
+                if asker.ask(self._server).mapped.host == mapped.host:
+                    return asker.provoke(self._server, response_port=mapped.port, target=client)
+        raise NoAnswerError(f"no other socket got the external address {mapped.host}")
 
     def _client(self) -> StunClient:
         return StunClient(self._make(0), self._timing)
