@@ -24,6 +24,8 @@ PUBLIC_POOL = IPv4Network("198.18.0.0/15")
 """The core's addresses: RFC 2544's benchmarking block, routed nowhere."""
 CARRIER_POOL = IPv4Network("100.64.0.0/10")
 """Between a carrier's NAT and its subscribers' NATs: RFC 6598."""
+BUILDING_POOL = IPv4Network("10.0.0.0/8")
+"""Between NATs that are farther from the core: RFC 1918."""
 HOME_POOL = IPv4Network("192.168.0.0/16")
 """Behind a home's NAT: RFC 1918. Every home uses the same addresses, as homes do."""
 
@@ -240,11 +242,13 @@ class Topology:
         return oriented
 
 
-def _pool(topology: Topology, lower: str, realm: str) -> IPv4Network:
-    """Which block a link takes its addresses from."""
+def _pool(topology: Topology, lower: str, realm: str, outer: str) -> IPv4Network:
+    """Which block a link in a realm takes its addresses from; ``outer`` is the realm around it."""
     if realm == CORE:
         return PUBLIC_POOL
-    return CARRIER_POOL if isinstance(topology.by_name[lower], Nat) else HOME_POOL
+    if not isinstance(topology.by_name[lower], Nat):
+        return HOME_POOL
+    return CARRIER_POOL if outer == CORE else BUILDING_POOL
 
 
 def _realms(topology: Topology, oriented: list[tuple[str, str, int]]) -> dict[str, str]:
@@ -268,15 +272,25 @@ def _address(topology: Topology, oriented: list[tuple[str, str, int]]) -> dict[s
         if index in given:
             given_in.setdefault(realms[upper], []).append(given[index].network)
 
+    outer = {lower: realms[upper] for lower, upper, _ in oriented} | {CORE: CORE}
     uplinks: dict[str, Uplink] = {}
     blocks: dict[tuple[str, IPv4Network], Iterator[IPv4Network]] = {}
     for lower, upper, index in oriented:
         if index in given:
             address, network = given[index].ip, given[index].network
+            if realms[upper] != CORE and network.overlaps(uplinks[realms[upper]].network):
+                raise ScenarioError(
+                    f"link[{index}].lower_address",
+                    f"{realms[upper]!r} has {uplinks[realms[upper]].network} on its other side",
+                )
         else:
             realm = realms[upper]
-            pool = _pool(topology, lower, realm)
-            free = blocks.setdefault((realm, pool), _blocks(pool, given_in.get(realm, [])))
+            pool = _pool(topology, lower, realm, outer[realm])
+            # A NAT's two sides must differ, or it could not tell where to send.
+            taken = given_in.get(realm, [])
+            if realm != CORE:
+                taken = [*taken, uplinks[realm].network]
+            free = blocks.setdefault((realm, pool), _blocks(pool, taken))
             network = next(free, pool)
             if network is pool:
                 raise ScenarioError(f"link[{index}]", f"{pool} has no free addresses left")
@@ -327,7 +341,8 @@ def _external_addresses(topology: Topology) -> dict[str, tuple[IPv4Address, ...]
         if not isinstance(node, Nat):
             continue
         realm = topology.realm(uplink.upper)
-        pool = _pool(topology, name, realm)
+        outer = CORE if realm == CORE else topology.realm(topology.uplinks[realm].upper)
+        pool = _pool(topology, name, realm, outer)
         last_first = free.setdefault((realm, pool), _backwards(pool, taken[realm]))
         others = [next(last_first) for _ in range(node.behavior.external_addresses - 1)]
         external[name] = (uplink.lower_address, *others)

@@ -187,6 +187,11 @@ BAD_TOPOLOGIES = [
         'unsolicited = "conntrack"',
         "t.toml:5: nat[0].port_assignment: plain Linux",
     ),
+    (
+        'preset = "home"',
+        'preset = "hom"',
+        "t.toml:5: nat[0].preset: 'hom' is none of",
+    ),
     ('["core", "nat-a"]', '["core"]', "t.toml:13: link[1].between: must be two names"),
     ('["core", "nat-a"]', '["core", 1]', "t.toml:13: link[1].between: must be two names"),
     (

@@ -1,5 +1,6 @@
 """Topologies: every tree gets addresses that do not clash, and what is no tree is refused."""
 
+from ipaddress import IPv4Network
 from itertools import combinations
 
 import pytest
@@ -8,11 +9,15 @@ from hypothesis import strategies as st
 
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.link import LinkBehavior
+from quicpipe_lab.model.nat import NatBehavior
 from quicpipe_lab.model.topology import (
+    BUILDING_POOL,
     CARRIER_POOL,
     CORE,
     HOME_POOL,
     PUBLIC_POOL,
+    SERVICE_NETWORK,
+    Firewall,
     Host,
     Link,
     Nat,
@@ -24,19 +29,22 @@ from quicpipe_lab.model.topology import (
 
 @st.composite
 def trees(draw: st.DrawFn) -> Topology:
-    """Any tree of hosts, relays and NATs, its links in any order and direction."""
+    """Any tree of hosts, relays, NATs and firewalls, its links in any order and direction."""
     nodes: list[Node] = []
     links: list[Link] = []
     routers = [CORE]
     for number in range(draw(st.integers(1, 25))):
-        kind = draw(st.sampled_from([Host, Relay, Nat]))
+        kind = draw(st.sampled_from([Host, Relay, Nat, Firewall]))
         node: Node = kind(f"n{number}")
+        if isinstance(node, Nat):
+            behavior = NatBehavior(external_addresses=draw(st.integers(1, 5)))
+            node = Nat(node.name, behavior)
         upper = draw(st.sampled_from(routers))
         ends = (upper, node.name) if draw(st.booleans()) else (node.name, upper)
         delay_s, loss = draw(st.floats(0, 10)), draw(st.floats(0, 1))
         links.append(Link(ends, towards_upper=LinkBehavior(delay_s=delay_s, loss=loss)))
         nodes.append(node)
-        if isinstance(node, Nat):
+        if isinstance(node, Nat | Firewall):
             routers.append(node.name)
     return Topology("tree", tuple(nodes), tuple(draw(st.permutations(links))))
 
@@ -49,15 +57,52 @@ def test_every_node_has_one_uplink_and_a_way_to_the_core(topology: Topology) -> 
         assert set(uplink.link.between) == {uplink.lower, uplink.upper}
         path = topology.path_to_core(name)
         assert path[0] == name and path[-1] == CORE
-        assert [nat.name for nat in topology.nats_above(name)] == path[1:-1]
+        nats = [node for node in path[1:-1] if isinstance(topology.by_name[node], Nat)]
+        assert [nat.name for nat in topology.nats_above(name)] == nats
+        assert topology.realm(uplink.upper) == (nats[0] if nats else CORE)
         assert uplink in topology.children(uplink.upper)
 
 
 @given(trees())
-def test_no_two_links_below_one_router_share_an_address(topology: Topology) -> None:
-    for upper in [CORE, *topology.by_name]:
-        for one, other in combinations(topology.children(upper), 2):
-            assert not one.network.overlaps(other.network)
+def test_no_address_is_twice_in_a_realm(topology: Topology) -> None:
+    """Firewalls do not part realms, and a NAT is in two: its sides differ."""
+    networks: dict[str, list[IPv4Network]] = {CORE: [SERVICE_NETWORK]}
+    for name, uplink in topology.uplinks.items():
+        realm = networks.setdefault(topology.realm(uplink.upper), [])
+        realm.append(uplink.network)
+        if isinstance(topology.by_name[name], Nat):
+            networks.setdefault(name, []).append(uplink.network)
+            external = topology.external_addresses[name]
+            assert external[0] == uplink.lower_address
+            realm += map(IPv4Network, external[1:])
+    for realm in networks.values():
+        for one, other in combinations(realm, 2):
+            assert not one.overlaps(other)
+
+
+@given(trees())
+def test_every_address_of_a_realm_is_behind_its_router(topology: Topology) -> None:
+    """What lies behind the nodes below a realm's router, with their uplinks, is all there is."""
+    for router in [CORE, *topology.external_addresses]:
+        reached: list[IPv4Network] = []
+        for uplink in topology.children(router):
+            reached += [uplink.network, *topology.behind(uplink.lower)]
+        wanted = [
+            one.network for one in topology.uplinks.values() if topology.realm(one.upper) == router
+        ]
+        for name, addresses in topology.external_addresses.items():
+            if topology.realm(topology.uplinks[name].upper) == router:
+                wanted += map(IPv4Network, addresses[1:])
+        assert sorted(reached) == sorted(wanted)
+        senders = [
+            one
+            for one in topology.uplinks.values()
+            if topology.realm(one.upper) == router
+            and not isinstance(topology.by_name[one.lower], Firewall)
+        ]
+        counted = sum(len(topology.external_addresses.get(one.lower, ("",))) for one in senders)
+        if router != CORE:
+            assert len(set(topology.subscribers(router))) == counted
 
 
 @given(trees())
@@ -66,10 +111,13 @@ def test_both_ends_of_a_link_are_hosts_of_its_network_in_the_right_pool(topology
         ends = {uplink.lower_address, uplink.upper_address}
         assert len(ends) == 2
         assert ends == set(uplink.network.hosts())
-        if uplink.upper == CORE:
+        nats = len(topology.nats_above(uplink.lower))
+        if nats == 0:
             pool = PUBLIC_POOL
+        elif not isinstance(topology.by_name[uplink.lower], Nat):
+            pool = HOME_POOL
         else:
-            pool = CARRIER_POOL if isinstance(topology.by_name[uplink.lower], Nat) else HOME_POOL
+            pool = CARRIER_POOL if nats == 1 else BUILDING_POOL
         assert uplink.network.subnet_of(pool)
 
 
