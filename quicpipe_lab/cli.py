@@ -160,9 +160,14 @@ def _list_scenarios(wants_json: bool) -> int:
 def _matrix(arguments: argparse.Namespace) -> int:
     from quicpipe_lab.backends import matrix
     from quicpipe_lab.matrix_report import report
+    from quicpipe_lab.model.nat import FilterScope
 
+    scope = arguments.scope and FilterScope(arguments.scope)
     cells = matrix.cells_of(
-        matrix.parse_cells(arguments.rows), matrix.parse_cells(arguments.cols), arguments.trials
+        matrix.parse_nats(arguments.rows, scope),
+        matrix.parse_nats(arguments.cols, scope),
+        arguments.trials,
+        matrix.parse_link(arguments.link),
     )
     return report(
         cells,
@@ -297,8 +302,17 @@ def _add_scenario(commands: Any) -> None:
 
 def _add_matrix(commands: Any) -> None:
     parser = commands.add_parser("matrix", help="every NAT against every NAT, real programs")
-    parser.add_argument("--rows", metavar="CELLS", help="the dialer's, as EIM/APDF,APDM/APDF")
-    parser.add_argument("--cols", metavar="CELLS", help="the accepter's; default: all nine")
+    parser.add_argument(
+        "--rows",
+        metavar="NATS",
+        help="the dialer's: cells as EIM/APDF, presets as home, or presets for all of these;"
+        " default: all nine cells",
+    )
+    parser.add_argument("--cols", metavar="NATS", help="the accepter's, likewise")
+    parser.add_argument(
+        "--scope", choices=("endpoint", "mapping"), help="what the cells' filters look at"
+    )
+    parser.add_argument("--link", metavar="PRESET", help="both homes' lines, as dsl or lte")
     parser.add_argument("--trials", type=_positive, default=1, metavar="N", help="runs of each")
     parser.add_argument("--jobs", type=_positive, default=4, metavar="N", help="labs at a time")
     parser.add_argument("--capture", action="store_true", help="capture every run")

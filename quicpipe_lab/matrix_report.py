@@ -33,7 +33,10 @@ def report(
 
 def _print_text(results: Sequence[CellResult], summary: dict[str, object], figures: str) -> None:
     print(analysis.text_table(results))
-    print("\nD: direct, r: stays relayed, !: not as expected. Rows dial, columns accept.")
+    print(
+        "\nD: direct, r: stays relayed, ~: chance decides, !: not as expected."
+        " Rows dial, columns accept."
+    )
     for one in results:
         if not one.ok:
             why = f": {one.failure}" if one.failure else ""

@@ -19,7 +19,7 @@ class Result(Protocol):
     @property
     def outcome(self) -> Outcome: ...
     @property
-    def expected(self) -> Outcome: ...
+    def expected(self) -> Outcome | None: ...
     @property
     def direct_s(self) -> float | None: ...
     @property
@@ -41,19 +41,25 @@ def heat_cells(results: Sequence[Result]) -> list[list[HeatCell]]:
 
 
 def text_table(results: Sequence[Result]) -> str:
-    """Rows dialer, columns accepter: D direct, r relayed, lower or upper as it ended; ``!`` behind
-    what was not expected."""
+    """Rows dialer, columns accepter: D direct, r relayed; ``~`` behind what chance decides, ``!``
+    behind what was not expected."""
     rows, columns = names(results)
-    head = " " * 10 + " ".join(f"{column:>9}" for column in columns)
-    lines = [head]
+    width, widths = max(map(len, rows)), [max(len(column), 3) for column in columns]
+
+    def line(first: str, fields: Sequence[str]) -> str:
+        padded = (f"{one:>{wide}}" for one, wide in zip(fields, widths, strict=True))
+        return f"{first:<{width}}  " + "  ".join(padded)
+
+    lines = [line("", columns)]
     for row in rows:
         marks = []
         for column in columns:
             trials = _trials(results, row, column)
             direct = sum(one.outcome is Outcome.DIRECT for one in trials)
             mark = "D" if direct == len(trials) else "r" if direct == 0 else f"{direct}D"
-            marks.append(mark + ("" if all(one.ok for one in trials) else "!"))
-        lines.append(f"{row:<10}" + " ".join(f"{mark:>9}" for mark in marks))
+            chance = "~" if any(one.expected is None for one in trials) else ""
+            marks.append(mark + (chance if all(one.ok for one in trials) else "!"))
+        lines.append(line(row, marks))
     return "\n".join(lines)
 
 

@@ -11,36 +11,58 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
-from quicpipe_lab.model.expectation import can_go_direct
-from quicpipe_lab.model.nat import FilteringBehavior, MappingBehavior, NatBehavior
+from quicpipe_lab.model import link_presets
+from quicpipe_lab.model.expectation import can_go_direct, is_a_race
+from quicpipe_lab.model.link import LinkPreset
+from quicpipe_lab.model.nat import (
+    FilteringBehavior,
+    FilterScope,
+    MappingBehavior,
+    NatBehavior,
+)
+from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Outcome, Scenario, Transfer, WaitFor
+from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.model.topology import Host, Link, Nat, Relay, Topology
 
-CELLS = tuple(
-    NatBehavior(mapping, filtering)
-    for mapping, filtering in itertools.product(MappingBehavior, FilteringBehavior)
+CELLS: Mapping[str, NatBehavior] = MappingProxyType(
+    {
+        str(cell): cell
+        for cell in (
+            NatBehavior(mapping, filtering)
+            for mapping, filtering in itertools.product(MappingBehavior, FilteringBehavior)
+        )
+    }
 )
-"""The nine combinations of RFC 4787's behaviours, with random ports."""
+"""The nine combinations of RFC 4787's behaviours, with random ports, by name."""
 
 DEFAULT_JOBS = 4
 """Labs at a time on two cores: a run waits for its punching much of the time."""
 TRANSFER_BYTES = 65536
+SETTLED_WITHIN_S = 30.0
 _RESULTS = "cells.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One run of the matrix: the dialer's NAT, the accepter's, and the how-many-th time."""
+    """One run of the matrix: the dialer's NAT, the accepter's, and the how-many-th time.
 
-    row: NatBehavior
-    column: NatBehavior
+    ``link``: the preset of both homes' lines and the relay's, None for plain cables.
+    """
+
+    row: str
+    row_nat: NatBehavior
+    column: str
+    column_nat: NatBehavior
     trial: int = 0
+    link: LinkPreset | None = None
 
     @property
     def name(self) -> str:
@@ -48,41 +70,66 @@ class Cell:
         return f"{self.row}-{self.column}-{self.trial}".replace("/", "-").lower()
 
     @property
-    def expected(self) -> Outcome:
-        """What the theory says."""
-        return Outcome.DIRECT if can_go_direct(self.row, self.column) else Outcome.RELAYED
+    def expected(self) -> Outcome | None:
+        """What the theory says; None where it says that chance decides."""
+        if is_a_race(self.row_nat, self.column_nat):
+            return None
+        direct = can_go_direct(self.row_nat, self.column_nat)
+        return Outcome.DIRECT if direct else Outcome.RELAYED
 
 
 @dataclass(frozen=True, slots=True)
 class CellResult:
-    """How a cell ended. ``direct_s``: from the first punch to the direct path; None if relayed."""
+    """How a cell ended. ``direct_s``: from the first punch to the direct path; None if relayed.
+    ``expected``: None where chance decides, and either path is right."""
 
     row: str
     column: str
     trial: int
     outcome: Outcome
-    expected: Outcome
+    expected: Outcome | None
     direct_s: float | None
     failure: str | None
 
     @property
     def ok(self) -> bool:
         """Whether it ended as expected."""
-        return self.outcome == self.expected
+        if self.expected is None:
+            return self.outcome is not Outcome.FAILED
+        return self.outcome is self.expected
 
 
-def parse_cells(text: str | None) -> tuple[NatBehavior, ...]:
-    """``EIM/APDF,APDM/APDF`` to behaviours; None is all nine. Raises ScenarioError."""
+def parse_nats(text: str | None, scope: FilterScope | None = None) -> dict[str, NatBehavior]:
+    """``EIM/APDF,symmetric`` to behaviours by name: cells, presets, ``presets`` for all of these,
+    None for all nine cells. ``scope`` replaces that of the cells. Raises ScenarioError."""
     if text is None:
-        return CELLS
-    by_name = {str(cell): cell for cell in CELLS}
-    names = [name.strip().upper() for name in text.split(",") if name.strip()]
+        names = list(CELLS)
+    elif text == "presets":
+        names = list(PRESETS)
+    else:
+        names = [name.strip() for name in text.split(",") if name.strip()]
+    known = {**CELLS, **PRESETS}
+    found: dict[str, NatBehavior] = {}
     for name in names:
-        if name not in by_name:
-            raise ScenarioError("", f"{name!r} is none of {', '.join(by_name)}")
-    if not names:
-        raise ScenarioError("", "name at least one cell, as EIM/APDF")
-    return tuple(by_name[name] for name in names)
+        key = name.upper() if name.upper() in CELLS else name
+        if key not in known:
+            nearest = did_you_mean(name, known)
+            raise ScenarioError("", f"{name!r} is no cell (as EIM/APDF) and no preset{nearest}")
+        nat = known[key]
+        found[key] = replace(nat, filter_scope=scope) if scope and key in CELLS else nat
+    if not found:
+        raise ScenarioError("", "name at least one NAT, as EIM/APDF or symmetric")
+    return found
+
+
+def parse_link(name: str | None) -> LinkPreset | None:
+    """A link's preset by name. Raises ScenarioError."""
+    if name is None:
+        return None
+    if name not in link_presets.PRESETS:
+        nearest = did_you_mean(name, link_presets.PRESETS)
+        raise ScenarioError("", f"there is no link preset {name!r}{nearest}")
+    return link_presets.PRESETS[name]
 
 
 def scenario_of(cell: Cell) -> Scenario:
@@ -91,13 +138,15 @@ def scenario_of(cell: Cell) -> Scenario:
         Host("alice"),
         Host("bob"),
         Relay("relay"),
-        Nat("nat-a", cell.row),
-        Nat("nat-b", cell.column),
+        Nat("nat-a", cell.row_nat),
+        Nat("nat-b", cell.column_nat),
     )
+    line = cell.link
+    down, up = (line.down, line.up) if line else (None, None)
     links = (
         Link(("core", "relay")),
-        Link(("core", "nat-a")),
-        Link(("core", "nat-b")),
+        Link(("core", "nat-a"), down, up),
+        Link(("core", "nat-b"), down, up),
         Link(("nat-a", "alice")),
         Link(("nat-b", "bob")),
     )
@@ -107,19 +156,22 @@ def scenario_of(cell: Cell) -> Scenario:
         dialer="alice",
         accepter="bob",
         relay="relay",
-        expect=cell.expected,
-        steps=(WaitFor(settled=True), Transfer(TRANSFER_BYTES)),
+        expect=cell.expected or Outcome.DIRECT,
+        steps=(WaitFor(settled=True, within_s=SETTLED_WITHIN_S), Transfer(TRANSFER_BYTES)),
         oob_delay_s=0.0,
         seed=cell.trial + 1,
     )
 
 
 def cells_of(
-    rows: Sequence[NatBehavior], columns: Sequence[NatBehavior], trials: int
+    rows: Mapping[str, NatBehavior],
+    columns: Mapping[str, NatBehavior],
+    trials: int = 1,
+    link: LinkPreset | None = None,
 ) -> list[Cell]:
     """Every pair, trial by trial, so that an interrupted matrix is even."""
     return [
-        Cell(row, column, trial)
+        Cell(row, rows[row], column, columns[column], trial, link)
         for trial, row, column in itertools.product(range(trials), rows, columns)
     ]
 
@@ -152,7 +204,7 @@ def run_matrix(
 
 
 def _key(cell: Cell) -> tuple[str, str, int]:
-    return str(cell.row), str(cell.column), cell.trial
+    return cell.row, cell.column, cell.trial
 
 
 def _read_results(path: Path) -> Iterator[tuple[tuple[str, str, int], CellResult]]:
@@ -162,7 +214,8 @@ def _read_results(path: Path) -> Iterator[tuple[tuple[str, str, int], CellResult
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             data = json.loads(line)
-            data |= {name: Outcome(data[name]) for name in ("outcome", "expected")}
+            data["outcome"] = Outcome(data["outcome"])
+            data["expected"] = data["expected"] and Outcome(data["expected"])
             result = CellResult(**data)
         except (ValueError, TypeError, KeyError):
             continue
@@ -236,8 +289,8 @@ def _result_of(cell: Cell, run_dir: Path, status: int) -> CellResult:
     if result.times_s.direct is not None and result.punching_s is not None:
         direct_s = round(result.times_s.direct - result.punching_s, 6)
     return CellResult(
-        row=str(cell.row),
-        column=str(cell.column),
+        row=cell.row,
+        column=cell.column,
         trial=cell.trial,
         outcome=result.outcome,
         expected=cell.expected,

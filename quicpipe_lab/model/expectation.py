@@ -11,6 +11,7 @@ from quicpipe_lab.model.nat import (
     FilterScope,
     MappingBehavior,
     NatBehavior,
+    UnsolicitedReaction,
 )
 
 _APDF = FilteringBehavior.ADDRESS_AND_PORT_DEPENDENT
@@ -36,6 +37,16 @@ def can_go_direct(one: NatBehavior, other: NatBehavior) -> bool:
         and (other.filtering is not _APDF or one.mapping is _EIM)
         and not (_knows_only_the_relay(one) and _knows_only_the_relay(other))
     )
+
+
+def is_a_race(one: NatBehavior, other: NatBehavior) -> bool:
+    """Whether a pair that can go direct may miss: by chance, as nothing but arrival times decide.
+
+    Where a punch arrives at plain conntrack before its owner's own has left, the entry that it
+    leaves there occupies the port, and the owner's goes out by another (UnsolicitedReaction).
+    """
+    lossy = (nat.unsolicited is UnsolicitedReaction.CONNTRACK for nat in (one, other))
+    return can_go_direct(one, other) and any(lossy)
 
 
 def _knows_only_the_relay(nat: NatBehavior) -> bool:

@@ -13,10 +13,12 @@ from quicpipe_lab.backends.matrix import (
     CELLS,
     CellResult,
     cells_of,
-    parse_cells,
+    parse_link,
+    parse_nats,
     run_matrix,
 )
 from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model.nat import FilterScope
 from quicpipe_lab.model.scenario import Outcome
 from tests.backends.netns.test_leaks import Caller
 
@@ -49,7 +51,7 @@ def test_every_pair_ends_as_predicted(tmp_path: Path) -> None:
 
 @pytest.mark.netns
 def test_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
-    cells = cells_of(parse_cells("EIM/EIF"), parse_cells("EIM/EIF,APDM/APDF"), 1)
+    cells = cells_of(parse_nats("EIM/EIF"), parse_nats("EIM/EIF,APDM/APDF"), 1)
     seen: list[CellResult] = []
     run_matrix(cells[:1], tmp_path, observe=seen.append)
     with (tmp_path / "cells.jsonl").open("a") as file:
@@ -75,12 +77,19 @@ def test_killed_in_the_middle_nothing_is_left(signum: signal.Signals, tmp_path: 
     assert sorted(os.listdir("/sys/class/net")) == before  # noqa: PTH208
 
 
-def test_cells_by_name() -> None:
-    assert parse_cells(None) == CELLS
-    assert [str(cell) for cell in parse_cells("eim/apdf, APDM/EIF")] == ["EIM/APDF", "APDM/EIF"]
+def test_nats_by_name() -> None:
+    assert parse_nats(None) == dict(CELLS)
+    assert list(parse_nats("eim/apdf, APDM/EIF,home")) == ["EIM/APDF", "APDM/EIF", "home"]
+    assert "symmetric" in parse_nats("presets")
+    (narrow,) = parse_nats("ADM/ADF", FilterScope.MAPPING).values()
+    assert narrow.filter_scope is FilterScope.MAPPING
     for wrong in ("", "EIM", "EIM/APDF;ADM/EIF", ","):
         with pytest.raises(ScenarioError):
-            parse_cells(wrong)
+            parse_nats(wrong)
+    with pytest.raises(ScenarioError, match="did you mean 'symmetric'"):
+        parse_nats("symetric")
+    with pytest.raises(ScenarioError, match="did you mean 'fibre'"):
+        parse_link("fiber")
 
 
 def test_trials_come_one_after_another_so_that_a_half_matrix_is_even() -> None:
@@ -88,3 +97,12 @@ def test_trials_come_one_after_another_so_that_a_half_matrix_is_even() -> None:
     assert len(cells) == 162
     assert {cell.trial for cell in cells[:81]} == {0}
     assert len({cell.name for cell in cells}) == 162
+
+
+@pytest.mark.netns
+def test_over_links_that_lose_and_delay(tmp_path: Path) -> None:
+    cells = cells_of(parse_nats("home"), parse_nats("home,symmetric"), 1, parse_link("lte"))
+    results = run_matrix(cells, tmp_path)
+    assert all(one.ok for one in results), results
+    assert results[0].direct_s is not None
+    assert results[0].direct_s > 0.02  # no faster than light over LTE
