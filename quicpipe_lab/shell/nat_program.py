@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -36,6 +36,8 @@ _SWITCH_S = 0.0002
 """Threads here take turns at every datagram."""
 _VIEWS_AT_ONCE = 8
 _HTTP3_PORT = 443
+_SLOW_WAY_S = 0.75
+"""The longest round trip to allow for where none can be measured: a geostationary satellite's."""
 
 T = TypeVar("T")
 
@@ -120,7 +122,7 @@ def probe(job: Job) -> dict[str, NatMeasurement]:
         }
         servers = [responder.addresses[PRIMARY], other.addresses[PRIMARY]]
         looks |= {
-            name: threads.submit(_look_at_blocked, view, servers, timing)
+            name: threads.submit(_look_at_blocked, view, job.server, servers, timing)
             for name, view in job.views.items()
             if view.blocked
         }
@@ -161,23 +163,27 @@ def _look(prober: NatProber, view: View, responder: Responder, timing: Timing) -
 
 
 def _look_at_blocked(
-    view: View, servers: Sequence[TransportAddress], timing: Timing
+    view: View, server_namespace: int, servers: Sequence[TransportAddress], timing: Timing
 ) -> NatMeasurement:
-    answered = {server.port: _gets_out(view.host, server, timing) for server in servers}
+    answered = {
+        server.port: _gets_out(view.host, server_namespace, server, timing) for server in servers
+    }
     return NatMeasurement(words={Property.UDP: udp_policy(answered)})
 
 
-def _gets_out(namespace: int, server: TransportAddress, timing: Timing) -> bool:
-    """Whether a question is answered before the refusal of a TCP connection made behind it is."""
+def _gets_out(
+    namespace: int, server_namespace: int, server: TransportAddress, timing: Timing
+) -> bool:
+    """Whether a question is answered by the time one that the server asks itself behind it is."""
     request = BindingRequest(new_transaction())
-    with StunClient(_maker(namespace)(0), timing) as client:
+    with (
+        StunClient(_maker(namespace)(0), timing) as client,
+        StunClient(_maker(server_namespace)(0), timing) as beside,
+    ):
         for _ in range(timing.provocations):
             client.send(request, server)
-            tcp = _inside(namespace, lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            with tcp, suppress(OSError):
-                tcp.settimeout(timing.first_wait_s)
-                tcp.connect(server)
-            client.settle(request.transaction)
+            beside.ask(server)
+            client.settle(request.transaction, _SLOW_WAY_S if timing is LOSSY else 0.0)
         return client.has_answer(request.transaction)
 
 

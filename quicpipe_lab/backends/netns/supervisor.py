@@ -15,6 +15,7 @@ any of the three leaves nothing behind. One thread, blocking, no asyncio.
 """
 
 import contextlib
+import errno
 import fcntl
 import marshal
 import os
@@ -29,7 +30,7 @@ from quicpipe_lab.backends.netns.announcement import reserve_name
 from quicpipe_lab.backends.netns.channel import Channel
 from quicpipe_lab.backends.netns.failures import describe
 from quicpipe_lab.backends.netns.namespaces import build
-from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
 
 TYPE_CHECKING = False  # typing's own would cost a tenth of a lab's start (see channel.py)
 if TYPE_CHECKING:
@@ -85,6 +86,13 @@ def _leave_host() -> None:
         from quicpipe_lab.backends.netns.isolation import enter_user_namespace
 
         enter_user_namespace(flags)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:  # what the kernel says of its limits on namespaces
+            raise
+        raise BackendUnavailableError(
+            "this machine's limit on namespaces is reached",
+            "raise it: sudo sysctl -w user.max_net_namespaces=15000",
+        ) from None
     # Slave: what the host unmounts goes away here too, and nothing goes the other way.
     syscalls.mount("none", "/", "none", syscalls.MS_REC | syscalls.MS_SLAVE)
 

@@ -1,0 +1,469 @@
+"""NATs certified on the real kernel; NATs that lie; our server and coturn, which must agree."""
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quicpipe_lab import cli
+from quicpipe_lab.backends import base
+from quicpipe_lab.backends.netns import lab as lab_module
+from quicpipe_lab.backends.netns.certification import Certification, vantage_points
+from quicpipe_lab.backends.netns.lab import Lab
+from quicpipe_lab.backends.netns.nat_check import check_nats, topology_of, with_shorter_lives
+from quicpipe_lab.backends.netns.plan import plan
+from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
+from quicpipe_lab.model.nat import (
+    AddressPooling,
+    FilteringBehavior,
+    FilterScope,
+    Hairpinning,
+    MappingBehavior,
+    MappingRefresh,
+    NatBehavior,
+    PortAssignment,
+    UnsolicitedReaction,
+)
+from quicpipe_lab.model.nat_certificate import Certificate
+from quicpipe_lab.model.nat_measurement import Property
+from quicpipe_lab.model.nat_presets import PRESETS
+from quicpipe_lab.model.result import RunResult
+from quicpipe_lab.model.scenario import Outcome, Scenario
+from quicpipe_lab.model.topology import SERVICE_ADDRESSES, Firewall, Host, Link, Nat, Topology
+from quicpipe_lab.resources import find_scenario
+
+pytestmark = pytest.mark.netns
+
+EIM, ADM, APDM = MappingBehavior
+EIF, ADF, APDF = FilteringBehavior
+DEADLINE_S = 60.0
+LIFETIME_S = 2.0
+
+CELLS = {
+    f"{mapping}-{filtering}-{scope}".lower(): NatBehavior(mapping, filtering, filter_scope=scope)
+    for mapping, filtering, scope in itertools.product(
+        MappingBehavior, FilteringBehavior, FilterScope
+    )
+}
+PLAIN_LINUX = NatBehavior(
+    port_assignment=PortAssignment.PRESERVING_OVERLOADING,
+    filter_scope=FilterScope.MAPPING,
+    refresh=MappingRefresh.BOTH,
+    unsolicited=UnsolicitedReaction.CONNTRACK,
+)
+OTHERS = {
+    "preserving": NatBehavior(port_assignment=PortAssignment.PRESERVING),
+    "preserving-apdm": NatBehavior(APDM, port_assignment=PortAssignment.PRESERVING),
+    "overloading": NatBehavior(port_assignment=PortAssignment.PRESERVING_OVERLOADING),
+    "plain-linux": PLAIN_LINUX,
+    "sequential": NatBehavior(port_assignment=PortAssignment.SEQUENTIAL),
+    "block": NatBehavior(port_assignment=PortAssignment.BLOCK, port_block_size=512),
+    "parity": NatBehavior(port_parity=True),
+    "range": NatBehavior(port_range=(30000, 30999)),
+    "hairpin-internal": NatBehavior(hairpinning=Hairpinning.INTERNAL_SOURCE),
+    "hairpin-external": NatBehavior(hairpinning=Hairpinning.EXTERNAL_SOURCE),
+    "hairpin-apdm": NatBehavior(APDM, ADF, hairpinning=Hairpinning.EXTERNAL_SOURCE),
+    "unreachable": NatBehavior(unsolicited=UnsolicitedReaction.PORT_UNREACHABLE),
+    "prohibited": NatBehavior(ADM, ADF, unsolicited=UnsolicitedReaction.ADMIN_PROHIBITED),
+    "paired": NatBehavior(external_addresses=3),
+    "arbitrary": NatBehavior(external_addresses=3, pooling=AddressPooling.ARBITRARY),
+}
+
+
+def differing(certificate: Certificate) -> set[str]:
+    return {one.property for one in certificate.findings if one.ok is False}
+
+
+def measured(certificate: Certificate) -> dict[str, str | None]:
+    return {one.property: one.measured for one in certificate.findings}
+
+
+# NATs that are what they are declared to be
+
+
+@pytest.fixture(scope="module")
+def certificates() -> Mapping[str, Certificate]:
+    """Of all that the lab has, at once."""
+    behaviors = {**CELLS, **OTHERS, **{f"preset-{name}": one for name, one in PRESETS.items()}}
+    return {one.nat: one for one in check_nats(topology_of(behaviors))}
+
+
+@pytest.mark.parametrize("name", [*CELLS, *OTHERS, *(f"preset-{name}" for name in PRESETS)])
+def test_certified_as_declared(certificates: Mapping[str, Certificate], name: str) -> None:
+    certificate = certificates[name]
+    assert differing(certificate) == set()
+    assert certificate.host == f"{name}-a"
+    always = {Property.MAPPING, Property.FILTERING, Property.SAME_PORT, Property.REJECTION}
+    assert always <= {one.property for one in certificate.findings if one.ok}
+
+
+def test_lifetimes_and_what_prolongs_them() -> None:
+    """A lifetime takes as long as it does, so all that differ in it idle side by side."""
+    refreshed_by = {
+        "by-outbound": NatBehavior(),
+        "by-both": NatBehavior(filtering=EIF, refresh=MappingRefresh.BOTH),
+        "apdm": NatBehavior(APDM, APDF),
+        "overloading": OTHERS["overloading"],
+        "arbitrary": OTHERS["arbitrary"],
+    }
+    topology = topology_of(refreshed_by)
+    short = with_shorter_lives(topology, NatBehavior().mapping_lifetime_s / LIFETIME_S)
+    with Lab(short) as lab:
+        honest = Certification(lab, lifetime=True).finish()
+    for one in honest:
+        assert differing(one) == set()
+        by = refreshed_by[one.nat].refresh
+        assert measured(one)[Property.REFRESH] == by.value
+        assert Property.LIFETIME in {finding.property for finding in one.findings if finding.ok}
+
+
+# NATs that lie
+
+
+def built_and_declared(built: Topology, declared: Topology) -> list[Certificate]:
+    """A lab of the one, whose caller believes that it is the other."""
+    with Lab(built) as lab:
+        lab.topology = declared
+        return Certification(lab).finish()
+
+
+LIES: dict[str, tuple[NatBehavior, NatBehavior, set[Property]]] = {
+    "mapping": (NatBehavior(ADM), NatBehavior(APDM), {Property.MAPPING, Property.SAME_PORT}),
+    "filtering": (NatBehavior(filtering=ADF), NatBehavior(), {Property.FILTERING}),
+    "stricter": (NatBehavior(), NatBehavior(filtering=EIF), {Property.FILTERING}),
+    "scope": (
+        NatBehavior(APDM, ADF),
+        NatBehavior(APDM, ADF, filter_scope=FilterScope.MAPPING),
+        {Property.FILTER_SCOPE},
+    ),
+    "ports": (
+        NatBehavior(),
+        NatBehavior(port_assignment=PortAssignment.SEQUENTIAL),
+        {Property.PORT_ASSIGNMENT},
+    ),
+    "overloading": (
+        NatBehavior(port_assignment=PortAssignment.PRESERVING_OVERLOADING),
+        NatBehavior(port_assignment=PortAssignment.PRESERVING),
+        {Property.SAME_PORT},
+    ),
+    "hairpinning": (
+        NatBehavior(),
+        NatBehavior(hairpinning=Hairpinning.EXTERNAL_SOURCE),
+        {Property.HAIRPINNING},
+    ),
+    "rejection": (
+        NatBehavior(unsolicited=UnsolicitedReaction.PORT_UNREACHABLE),
+        NatBehavior(),
+        {Property.REJECTION},
+    ),
+    "plain-linux": (
+        PLAIN_LINUX,
+        NatBehavior(port_assignment=PortAssignment.PRESERVING),
+        # All that is wrong with it, while its mapping and filtering are what many call them.
+        {Property.SAME_PORT, Property.UNSOLICITED, Property.REJECTION},
+    ),
+}
+
+
+def test_each_lie_is_found_and_no_other() -> None:
+    built = topology_of({name: was for name, (was, _, _) in LIES.items()})
+    declared = topology_of({name: said for name, (_, said, _) in LIES.items()})
+    found = {one.nat: differing(one) for one in built_and_declared(built, declared)}
+    assert found == {name: differences for name, (_, _, differences) in LIES.items()}
+
+
+def test_a_lifetime_that_is_a_lie_is_found() -> None:
+    short = topology_of({"nat": NatBehavior(mapping_lifetime_s=1.0)})
+    with Lab(short) as lab:
+        lab.topology = topology_of({"nat": NatBehavior(mapping_lifetime_s=2.0)})
+        (certificate,) = Certification(lab, lifetime=True).finish()
+    assert Property.LIFETIME in differing(certificate)
+
+
+# More than one NAT on the way
+
+
+def test_behind_several_nats_and_firewalls() -> None:
+    topology = Topology(
+        "stacked",
+        (
+            Nat("carrier", NatBehavior(EIM, ADF, PortAssignment.SEQUENTIAL)),
+            Nat("strict", NatBehavior(APDM, EIF)),
+            Nat("twin-1", NatBehavior(port_assignment=PortAssignment.PRESERVING)),
+            Nat("twin-2", NatBehavior(port_assignment=PortAssignment.PRESERVING)),
+            Firewall("firewall"),
+            Firewall("blocked", FirewallBehavior(udp=UdpPolicy.BLOCKED)),
+            Firewall("office", FirewallBehavior(udp=UdpPolicy.ONLY_443)),
+            Nat("lonely"),
+            *map(Host, ("a", "b", "c", "d", "e", "f")),
+        ),
+        (
+            *(Link(("core", name)) for name in ("carrier", "firewall", "blocked", "office")),
+            *(Link(("carrier", name)) for name in ("strict", "twin-1", "twin-2")),
+            Link(("core", "lonely")),
+            Link(("strict", "a")),
+            Link(("twin-1", "b")),
+            Link(("twin-2", "c")),
+            Link(("firewall", "d")),
+            Link(("blocked", "e")),
+            Link(("office", "f")),
+        ),
+    )
+    assert vantage_points(topology)["carrier"] == ("a", None)
+    assert vantage_points(topology)["twin-1"] == ("b", None)
+    found = {one.nat: one for one in check_nats(topology)}
+    assert {one.nat for one in found.values() if not one.ok} == set()
+
+    strict = measured(found["strict"])
+    assert found["strict"].through == ("strict", "carrier")
+    assert (strict[Property.MAPPING], strict[Property.FILTERING]) == ("APDM", "ADF")
+    assert strict[Property.FILTER_SCOPE] == "mapping"
+    assert measured(found["twin-1"])[Property.PORT_ASSIGNMENT] == "sequential, step 1"
+    assert measured(found["firewall"])[Property.EXTERNAL_ADDRESS] == str(
+        topology.uplinks["d"].lower_address
+    )
+    assert measured(found["blocked"]) == {Property.UDP: "blocked"}
+    assert measured(found["office"]) == {Property.UDP: "only-443"}
+    assert found["lonely"].host is None
+
+
+# Servers: our own, and coturn
+
+
+def _output_of(lab: Lab, node: str, *argv: str) -> str:
+    reader, writer = os.pipe()
+    with os.fdopen(reader, encoding="utf-8") as output:
+        process = lab.spawn(node, argv, stdout=writer)
+        os.close(writer)
+        text = output.read()
+        assert process.wait(DEADLINE_S) == 0, text
+    return text
+
+
+@contextmanager
+def _own_server(lab: Lab, _: Path) -> Iterator[None]:
+    one, other = map(str, SERVICE_ADDRESSES)
+    reader, writer = os.pipe()
+    with os.fdopen(reader, encoding="utf-8") as output:
+        server = lab.spawn(
+            "core", ["quicpipe-lab", "_stun", "--host", one, "--host", other], stdout=writer
+        )
+        os.close(writer)
+        assert output.readline() == "ready\n"
+        yield
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(DEADLINE_S) == 0
+
+
+@contextmanager
+def _coturn(lab: Lab, folder: Path) -> Iterator[None]:
+    one, other = map(str, SERVICE_ADDRESSES)
+    argv = ["turnserver", "-n", "--stun-only", "--listening-ip", one, "--listening-ip", other]
+    argv += ["--listening-port", "3478", "--alt-listening-port", "3479"]
+    argv += ["--no-cli", "--no-tls", "--no-dtls", "--log-file", "stdout"]
+    argv += ["--pidfile", str(folder / "pid"), "--userdb", str(folder / "db")]
+    with (folder / "log").open("wb") as log:
+        server = lab.spawn("core", argv, stdout=log.fileno(), stderr=log.fileno())
+        yield  # whoever asks asks again until it listens
+        server.send_signal(signal.SIGKILL)
+        server.wait(DEADLINE_S)
+
+
+def test_our_prober_says_the_same_of_coturn_and_of_our_own_server(tmp_path: Path) -> None:
+    if shutil.which("turnserver") is None:
+        pytest.skip("coturn is not installed; apt-get install coturn")
+    behaviors = {
+        "eim-adf": NatBehavior(EIM, ADF),
+        "adm-apdf": NatBehavior(ADM, APDF),
+        "apdm-eif": NatBehavior(APDM, EIF),
+        "plain": PLAIN_LINUX,
+    }
+    primary = f"{SERVICE_ADDRESSES[0]}:3478"
+    said: dict[str, list[dict[str, Any]]] = {}
+    with Lab(topology_of(behaviors)) as lab:
+        for server in (_own_server, _coturn):
+            with server(lab, tmp_path):
+                for name in behaviors:
+                    text = _output_of(
+                        lab, f"{name}-a", "quicpipe-lab", "nat-check", "--server", primary, "--json"
+                    )
+                    report = json.loads(text)
+                    assert report["other"] == f"{SERVICE_ADDRESSES[1]}:3479"
+                    said.setdefault(name, []).append(
+                        {one["property"]: one["measured"] for one in report["properties"]}
+                    )
+    for name, (own, coturn) in said.items():
+        assert own == coturn
+        behavior = behaviors[name]
+        assert own[Property.MAPPING] == behavior.mapping
+        assert own[Property.FILTERING] == behavior.filtering
+    # It takes CHANGE-REQUEST and RESPONSE-PORT in one request to see this.
+    assert said["plain"][1][Property.UNSOLICITED] == "moves the next mapping"
+
+
+# Scenarios
+
+
+def _lying(nat: str, behavior: NatBehavior, patch: pytest.MonkeyPatch) -> None:
+    """From here on, labs are built with another behaviour of one NAT than their topology says."""
+    honest = plan
+
+    def lying(topology: Topology, *rest: Any, **options: Any) -> Any:
+        nodes = tuple(
+            replace(node, behavior=behavior) if isinstance(node, Nat) and node.name == nat else node
+            for node in topology.nodes
+        )
+        return honest(Topology(topology.name, nodes, topology.links), *rest, **options)
+
+    patch.setattr(lab_module, "plan", lying)
+
+
+def short_run(name: str) -> Scenario:
+    """Up to the connection, and no further."""
+    return replace(find_scenario(name), steps=(), expect=Outcome.RELAYED, direct_after_bytes=10**9)
+
+
+def test_a_scenario_certifies_its_nats_and_keeps_the_verdict(tmp_path: Path) -> None:
+    seen: list[str] = []
+    result = base.run(
+        short_run("nat-to-nat"), run_dir=tmp_path, observe=lambda event: seen.append(event.name)
+    )
+    assert result.ok, result.failure
+    assert result.certified is not None
+    assert {nat: one.ok for nat, one in result.certified.items()} == {"nat-a": True, "nat-b": True}
+    verdict = result.certified["nat-a"]
+    assert verdict.declared == verdict.measured
+    assert verdict.measured[Property.MAPPING] == "EIM"
+    assert seen.index("certified") < seen.index("ready")
+    stored = RunResult.from_json(json.loads((tmp_path / "result.json").read_text()))
+    assert stored == result
+
+
+def test_a_scenario_without_certificate(tmp_path: Path) -> None:
+    result = base.run(short_run("nat-to-nat"), run_dir=tmp_path, certify=False)
+    assert result.ok, result.failure
+    assert result.certified is None
+
+
+def test_a_run_with_a_lying_nat_fails_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _lying("nat-b", NatBehavior(APDM, APDF), monkeypatch)
+    seen: list[str] = []
+    result = base.run(
+        short_run("nat-to-nat"), run_dir=tmp_path, observe=lambda event: seen.append(event.name)
+    )
+    assert result.outcome is Outcome.FAILED
+    assert not result.ok
+    assert result.failure == "nat-b is not what it is declared to be: mapping is APDM and not EIM"
+    assert result.certified is not None
+    assert {nat: one.ok for nat, one in result.certified.items()} == {"nat-a": True, "nat-b": False}
+    assert "ready" not in seen
+
+
+# The command line
+
+COMMAND = [sys.executable, "-m", "quicpipe_lab.cli", "nat-check"]
+
+
+def run_cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=DEADLINE_S
+    )
+
+
+def test_a_preset_is_checked_with_two_hosts(tmp_path: Path) -> None:
+    done = run_cli("symmetric", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    report = json.loads(done.stdout)
+    assert report["ok"]
+    (nat,) = report["nats"]
+    assert (nat["nat"], nat["through"], nat["ok"]) == ("symmetric", ["symmetric"], True)
+    rows = {one["property"]: one for one in nat["properties"]}
+    assert rows["mapping"] == {
+        "property": "mapping",
+        "declared": "APDM",
+        "measured": "APDM",
+        "ok": True,
+        "remark": "",
+    }
+    assert rows["two hosts, one port"]["measured"] == "distinct ports, APDM"
+    assert "mapping lifetime" not in rows
+
+
+def test_a_topology_is_checked_nat_by_nat(tmp_path: Path) -> None:
+    done = run_cli("two-symmetric", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "nat-a, seen from alice" in done.stdout
+    assert "nat-b, seen from bob" in done.stdout
+    assert "all 2 as declared" in done.stdout
+    assert "DIFFERENT" not in done.stdout
+
+
+def test_a_difference_exits_1_and_says_which(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _lying("home", NatBehavior(filtering=ADF), monkeypatch)
+    assert cli.main(["nat-check", "home"]) == 1
+    printed = capsys.readouterr().out
+    assert "DIFFERENT" in printed
+    assert "home is not what it is declared to be: filtering is ADF and not APDF" in printed
+    assert cli.main(["nat-check", "home", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert not report["ok"]
+
+
+def test_lifetimes_by_the_command_line(tmp_path: Path) -> None:
+    done = run_cli("home", "--lifetime-scale", "200", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (nat,) = json.loads(done.stdout)["nats"]
+    rows = {one["property"]: one for one in nat["properties"]}
+    assert rows["mapping lifetime"]["declared"] == "2 s"
+    assert rows["mapping lifetime"]["ok"]
+    assert rows["refreshed by"]["measured"] == "outbound"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["hme"], "there is no preset or topology 'hme'; did you mean 'home'?"),
+        (["./nowhere.toml"], "cannot read nowhere.toml"),
+        (["broken.toml"], "broken.toml:1"),
+        (["--server", "host:port"], "'host:port' is not HOST:PORT"),
+        (["--server", "no-such-host.invalid"], "--server no-such-host.invalid: "),
+        (["home", "--server", "127.0.0.1:1"], "--server is for NATs that are there"),
+        (["home", "--lifetime-scale", "0.5"], "--lifetime-scale is a number of 1 or more"),
+        (["home", "--lifetime-scale", "nan"], "--lifetime-scale is a number of 1 or more"),
+        (["home", "--lifetime-scale", "much"], "invalid float value: 'much'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(arguments: list[str], says: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.toml").write_text('nat = [{ name = "n", preset = "no" }]\n')
+    done = run_cli(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert says in done.stderr
+    done = run_cli(*arguments, "--json", cwd=tmp_path)
+    assert set(json.loads(done.stdout)) == {"error", "exit_status"}
+
+
+@pytest.mark.usefixtures("user_namespaces")
+def test_a_machine_without_namespaces_exits_3(tmp_path: Path) -> None:
+    without = [sys.executable, str(Path(__file__).parents[2] / "without_namespaces.py")]
+    done = subprocess.run(
+        [*without, *COMMAND, "home", "--json"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 3, done.stderr
+    assert "user.max_net_namespaces" in json.loads(done.stdout)["error"]
