@@ -17,7 +17,7 @@ from tests.nobody import UID, python_of_nobody
 
 pytestmark = pytest.mark.netns
 
-_MOMENTS = 12
+_MOMENTS = 8
 _LONGEST_S = 0.4
 """Beyond the time that each of the commands needs to have begun everything it does."""
 
