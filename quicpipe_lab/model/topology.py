@@ -149,7 +149,14 @@ class Topology:
 
     def children(self, name: str) -> list[Uplink]:
         """The links that hang below a node."""
-        return [uplink for uplink in self.uplinks.values() if uplink.upper == name]
+        return self._below.get(name, [])
+
+    @cached_property
+    def _below(self) -> dict[str, list[Uplink]]:
+        below: dict[str, list[Uplink]] = {}
+        for uplink in self.uplinks.values():
+            below.setdefault(uplink.upper, []).append(uplink)
+        return below
 
     def nats_above(self, name: str) -> list[Nat]:
         """The NATs between a node and the core, the nearest first."""
