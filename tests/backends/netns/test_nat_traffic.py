@@ -192,3 +192,36 @@ def test_outbound_packets_keep_a_mapping(sockets: Sockets) -> None:
         with pytest.raises(TimeoutError):
             inside.recv(2048)
     assert len(ports) == 1
+
+
+@pytest.mark.parametrize("host", ["alice", "carol"])
+def test_icmp_errors_find_their_way(sockets: Sockets, host: str) -> None:
+    """RFC 5508, REQ-4 and REQ-5: from outside to the inside socket, and from inside to the server.
+
+    Though the NAT has let datagrams in without conntrack.
+    """
+    # In this order: who made a socket still has it until it is asked for the next one.
+    other, inside, server = (sockets.udp(name) for name in (host, host, "relay"))
+    inside.connect((RELAY, 9))
+    inside.send(b"nobody listens")
+    with pytest.raises(ConnectionRefusedError):
+        inside.recv(100)
+    other.sendto(b"out", (RELAY, port_of(server)))
+    _, seen = server.recvfrom(2048)
+    server.connect(seen)
+    other.close()
+    server.send(b"nobody is there any more")
+    with pytest.raises(ConnectionRefusedError):
+        server.recv(100)
+
+
+def test_datagrams_longer_than_packets(sockets: Sockets) -> None:
+    """RFC 4787, REQ-14: fragments pass in both directions, to strangers' datagrams too."""
+    inside, server, other = (sockets.udp(name) for name in ("alice", "relay", "relay"))
+    data = bytes(range(256)) * 20
+    inside.sendto(data, (RELAY, port_of(server)))
+    received, seen = server.recvfrom(8192)
+    assert received == data
+    for sender in (server, other):
+        sender.sendto(data, seen)
+        assert inside.recv(8192) == data
