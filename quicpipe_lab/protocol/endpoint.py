@@ -46,6 +46,7 @@ from quicpipe_lab.protocol.quic import (
     standard_configuration,
 )
 from quicpipe_lab.protocol.relay_leg import (
+    REGISTER_STEP,
     RelayLeg,
     RelayTrust,
     RequestHook,
@@ -60,8 +61,6 @@ ALPN = "quicpipe-lab/1"
 """Peers that agree on it have a control stream and may go direct. Under any other name (the
 original's example says ``EXAMPLE``) the first stream is the application's and the relay stays."""
 
-REGISTER_STEP = 64
-"""Connection IDs asked for at a time; a relay grants no more in one call (NAT-TRAVERSAL.md 5.4)."""
 REGISTER_LIMIT = 256
 """The most that a relay grants one owner."""
 REGISTER_RESERVE = 16

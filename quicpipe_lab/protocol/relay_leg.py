@@ -40,6 +40,8 @@ from quicpipe_lab.protocol.wire import (
 
 KEEPALIVE_S = 15.0
 """Half of the 30 s after which many NATs forget a mapping (RFC 9000, 10.1.2)."""
+REGISTER_STEP = 64
+"""How many new connection IDs our relay grants in one call (RelayLimits)."""
 FIRST_RETRY_S = 0.5
 MAX_RETRY_S = 30.0
 MAX_RESPONSE_BYTES = 65536
@@ -136,7 +138,7 @@ class RelayLeg:
         self._http: H3Connection | None = None
         self._queue: deque[tuple[Request, int]] = deque()
         self._responses: dict[int, tuple[Response, Request, int]] = {}
-        self._wanted = 0
+        self._wanted = self._asked = 0
         self.registered = 0
         """How many of our connection IDs the relay has bound."""
         self.observed: TransportAddress | None = None
@@ -164,9 +166,15 @@ class RelayLeg:
         self._retry_at = None
 
     def register(self, num: int) -> None:
-        """Bind the first ``num`` connection IDs of the key to where the relay sees us."""
-        self._wanted = num
-        self._queue.append((self._request_hook(Registration(self._key, num)), num))
+        """Bind the first ``num`` connection IDs of the key to where the relay sees us.
+
+        In steps that the relay grants in one call, each from where the last one ended: after a
+        reconnection it may have forgotten us, and is asked from the beginning.
+        """
+        for upto in range(self._asked + REGISTER_STEP, num + REGISTER_STEP, REGISTER_STEP):
+            step = min(upto, num)
+            self._queue.append((self._request_hook(Registration(self._key, step)), step))
+        self._wanted = self._asked = num
         self._flush_requests()
 
     def request(self, request: Request) -> None:
@@ -205,6 +213,7 @@ class RelayLeg:
         """Retry, keep alive, retransmit: whatever is due."""
         if self._retry_at is not None and self._retry_at <= now:
             self.connect(now)
+            self._asked = 0
             if self._wanted:
                 self.register(self._wanted)
         if self._quic is None:

@@ -62,13 +62,7 @@ class Pair:
     ) -> None:
         self.world = World(lambda one, other: DELAY_S[frozenset((one, other))])
         self.random = random.Random(seed)
-        self.relay = Relay(
-            certificate=CERTIFICATE,
-            private_key=PRIVATE_KEY,
-            random=self.random.randbytes,
-            own_addresses=(RELAY,),
-        )
-        self.world.add(Site("relay", self.relay, RELAY))
+        self.replace_relay()
         self.oob_delay_s = oob_delay_s
         self.echoing = True
         self.received = {"alice": Received(), "bob": Received()}
@@ -105,6 +99,16 @@ class Pair:
             "random": self.random.randbytes,
             "host_addresses": (address,),
         }
+
+    def replace_relay(self) -> None:
+        """A relay that knows nobody, at the relay's address."""
+        self.relay = Relay(
+            certificate=CERTIFICATE,
+            private_key=PRIVATE_KEY,
+            random=self.random.randbytes,
+            own_addresses=(RELAY,),
+        )
+        self.world.add(Site("relay", self.relay, RELAY))
 
     def start(self) -> "Pair":
         """Both set out; the first packet is carried once the dialer has it."""

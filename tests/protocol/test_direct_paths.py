@@ -24,6 +24,8 @@ from quicpipe_lab.protocol.events import (
     PunchAnswered,
     PunchFailed,
     PunchStarted,
+    RelayLost,
+    RelayRefused,
 )
 from quicpipe_lab.protocol.relay_leg import (
     KEEPALIVE_S,
@@ -178,6 +180,26 @@ def test_many_path_switches_do_not_run_out_of_registered_ids() -> None:
         assert pair.echoed(b"via relay" * 100), "the relay does not know our newest IDs"
         pair.world.drop = lambda *_: False
     assert pair.dialer.relay.registered > 64
+
+
+def test_a_new_relay_learns_all_ids_in_steps_that_it_grants() -> None:
+    """After many switches more than one call's worth is registered; a new relay knows none."""
+    pair = Pair(HOME, HOME).connect()
+    for _ in range(25):
+        assert pair.run_until_direct(60)
+        pair.world.drop = lambda one, other, _: {one, other} == {"alice", "bob"}
+        assert pair.world.run(10, lambda: not pair.accepter.is_direct)
+        pair.world.drop = lambda *_: False
+    assert pair.dialer.relay.registered > 64
+    assert pair.run_until_direct(60)
+    pair.replace_relay()
+    heard = pair.received["alice"]
+    assert pair.world.run(120, lambda: bool(heard.of(RelayLost)))
+    pair.world.run(10)
+    assert not heard.of(RelayRefused)
+    pair.world.drop = lambda one, other, _: {one, other} == {"alice", "bob"}
+    assert pair.world.run(10, lambda: not pair.accepter.is_direct)
+    assert pair.echoed(b"through the new relay")
 
 
 def test_short_exchanges_need_not_look_for_a_direct_path() -> None:

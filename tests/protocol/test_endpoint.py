@@ -29,7 +29,6 @@ from quicpipe_lab.protocol.relay_leg import (
 )
 from quicpipe_lab.protocol.wire import PUNCH_LENGTH, Registration, parse_invariants
 from tests.protocol.pair import CERTIFICATE, PRIVATE_KEY, RELAY, Pair
-from tests.protocol.world import Site
 
 HOME = PRESETS["home"]
 
@@ -86,13 +85,7 @@ def test_wrong_relay_is_refused() -> None:
 def test_relay_restart_is_survived() -> None:
     """A new relay process knows nobody: the peers notice, come back and register again."""
     pair = Pair(HOME, HOME, direct=False).connect()
-    pair.relay = type(pair.relay)(
-        certificate=CERTIFICATE,
-        private_key=PRIVATE_KEY,
-        random=pair.random.randbytes,
-        own_addresses=(RELAY,),
-    )
-    pair.world.add(Site("relay", pair.relay, RELAY))
+    pair.replace_relay()
     assert pair.world.run(120, lambda: bool(pair.received["alice"].of(RelayLost)))
     assert pair.world.run(
         120, lambda: all(len(one.of(RelayRegistered)) > 1 for one in pair.received.values())
