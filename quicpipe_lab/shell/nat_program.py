@@ -29,15 +29,14 @@ from quicpipe_lab.shell.nat_lifetime import LifetimeProber
 from quicpipe_lab.shell.nat_prober import PRIMARY, NatProber, Place
 from quicpipe_lab.shell.packet_ring import enter_network_namespace
 from quicpipe_lab.shell.stun import BindingRequest, new_transaction
-from quicpipe_lab.shell.stun_client import LOSSY, ORDERED, MakeSocket, StunClient, Timing
+from quicpipe_lab.shell.stun_client import DELAYED, LOSSY, PLAIN, MakeSocket, StunClient, Timing
 from quicpipe_lab.shell.stun_responder import STUN_PORT, Responder, open_sockets
 
 _SWITCH_S = 0.0002
 """Threads here take turns at every datagram."""
 _VIEWS_AT_ONCE = 8
 _HTTP3_PORT = 443
-_SLOW_WAY_S = 0.75
-"""The longest round trip to allow for where none can be measured: a geostationary satellite's."""
+_TIMINGS = {"plain": PLAIN, "delayed": DELAYED, "lossy": LOSSY}
 
 T = TypeVar("T")
 
@@ -61,12 +60,12 @@ class View:
 
 @dataclass(frozen=True)
 class Job:
-    """``server``: the namespace that has the two ``addresses``. ``ordered``: see stun_client."""
+    """``server``: the namespace that has the two ``addresses``. ``links``: a key of _TIMINGS."""
 
     server: int
     addresses: tuple[str, str]
     views: dict[str, View]
-    ordered: bool
+    links: str
 
     def dumps(self) -> str:
         """For the program's argument."""
@@ -103,7 +102,7 @@ def probe(job: Job) -> dict[str, NatMeasurement]:
     """Look at every view at once."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     sys.setswitchinterval(_SWITCH_S)
-    timing = ORDERED if job.ordered else LOSSY
+    timing = _TIMINGS[job.links]
     open_views = {name: view for name, view in job.views.items() if not view.blocked}
     with (
         _serving(job, STUN_PORT) as responder,
@@ -180,10 +179,10 @@ def _gets_out(
         StunClient(_maker(namespace)(0), timing) as client,
         StunClient(_maker(server_namespace)(0), timing) as beside,
     ):
-        for _ in range(timing.provocations):
+        for _ in range(timing.rounds * timing.copies):
             client.send(request, server)
             beside.ask(server)
-            client.settle(request.transaction, _SLOW_WAY_S if timing is LOSSY else 0.0)
+        client.settle(request.transaction, least_s=timing.slowest_s)
         return client.has_answer(request.transaction)
 
 

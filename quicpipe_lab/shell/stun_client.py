@@ -31,21 +31,27 @@ MakeSocket = Callable[[int], socket.socket]
 class Timing:
     """``first_wait_s`` before a question is repeated, doubled each time, ``tries`` in all.
 
-    ``provocations``: how often the server is asked for what may be filtered, as one may be lost.
+    ``rounds``: how often the server is asked for what may be filtered, with ``copies`` of the
+    question each time, as some may be lost.
     ``grace``: how many round trips, and ``grace_s`` how long at least, something may come late that
     another packet has overtaken.
+    ``slowest_s``: the longest round trip to allow for where none can be measured.
     """
 
     first_wait_s: float
     tries: int
-    provocations: int
+    rounds: int
+    copies: int
     grace: float
     grace_s: float
+    slowest_s: float
 
 
-ORDERED = Timing(first_wait_s=0.2, tries=5, provocations=1, grace=1.0, grace_s=0.002)
-"""For a lab's plain links, which lose and reorder nothing; tries are for a busy machine."""
-LOSSY = Timing(first_wait_s=0.5, tries=6, provocations=5, grace=2.0, grace_s=0.1)
+PLAIN = Timing(0.2, tries=5, rounds=1, copies=1, grace=1.0, grace_s=0.002, slowest_s=0.0)
+"""For a lab's plain links, which lose, delay and reorder nothing; tries are for a busy machine."""
+DELAYED = Timing(0.5, tries=5, rounds=1, copies=1, grace=0.1, grace_s=0.01, slowest_s=1.5)
+"""For a lab's links that take time, and lose and reorder nothing."""
+LOSSY = Timing(0.5, tries=6, rounds=2, copies=4, grace=1.0, grace_s=0.1, slowest_s=1.5)
 """For the internet and its likes; RFC 8489, 6.2.1 has 0.5 s and 7 tries."""
 
 
@@ -118,8 +124,9 @@ class StunClient:
         """Whether what the server was made to send came, to ``target`` or here. Raises as ask."""
         receiver = target or self
         request = BindingRequest(new_transaction(), change_address, change_port, response_port)
-        for _ in range(self._timing.provocations):
-            self.send(request, server)
+        for _ in range(self._timing.rounds):
+            for _ in range(self._timing.copies):
+                self.send(request, server)
             self.ask(server)
             receiver.settle(request.transaction, self._rtt_s)
             if self._answer(request, server) is not None and receiver is not self:
@@ -150,10 +157,10 @@ class StunClient:
         except OSError as error:
             raise NoAnswerError(f"{target} cannot be reached: {error.strerror}") from None
 
-    def settle(self, awaited: bytes, rtt_s: float | None = None) -> None:
+    def settle(self, awaited: bytes, rtt_s: float | None = None, least_s: float = 0.0) -> None:
         """Take what is there and what comes within the grace time; no longer than ``awaited``."""
         rtt_s = self._rtt_s if rtt_s is None else rtt_s
-        grace_s = max(self._timing.grace_s, self._timing.grace * rtt_s)
+        grace_s = max(self._timing.grace_s, self._timing.grace * rtt_s, least_s)
         self._listen(time.monotonic() + grace_s, awaited)
 
     def _listen(self, end_s: float, awaited: bytes) -> None:

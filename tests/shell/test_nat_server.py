@@ -16,14 +16,14 @@ from quicpipe_lab.model.nat_measurement import POINTS, Property, ServerPoint
 from quicpipe_lab.shell.nat_server import check_server, parse_server
 from quicpipe_lab.shell.stun import BindingAnswer, BindingError, BindingRequest, decode
 from quicpipe_lab.shell.stun_client import (
-    ORDERED,
+    PLAIN,
     NoAnswerError,
     RefusedError,
     StunClient,
 )
 from quicpipe_lab.shell.stun_responder import Responder
 
-TIMING = replace(ORDERED, first_wait_s=0.1, grace_s=0.05)
+TIMING = replace(PLAIN, first_wait_s=0.1, grace_s=0.05)
 IMPATIENT = replace(TIMING, first_wait_s=0.01, tries=2)
 PRIMARY, SAME_ADDRESS, SAME_PORT, OTHER = POINTS
 

@@ -141,8 +141,7 @@ class _Program:
             name: _view(lab.topology, hosts, nodes, lifetime) for name, hosts in self._names.items()
         }
         first, second = map(str, SERVICE_ADDRESSES)
-        ordered = all(link.is_plain for link in lab.topology.links)
-        job = Job(nodes[CORE], (first, second), views, ordered)
+        job = Job(nodes[CORE], (first, second), views, _kind_of_links(lab.topology))
         longest_s = max((view.lifetime_s or 0.0 for view in views.values()), default=0.0)
         self._deadline_s = time.monotonic() + _DEADLINE_S + _LONGEST_IDLE * longest_s
         namespaces = lab.namespaces()
@@ -185,6 +184,18 @@ class _Program:
         for fd in self._files:
             os.close(fd)
         self._files = []
+
+
+def _kind_of_links(topology: Topology) -> str:
+    """In Job's words. Jitter is no reordering: see LinkBehavior."""
+    if all(link.is_plain for link in topology.links):
+        return "plain"
+    directions = [
+        one for link in topology.links for one in (link.towards_lower, link.towards_upper) if one
+    ]
+    if any(one.mean_loss or one.reorder or one.corrupt for one in directions):
+        return "lossy"
+    return "delayed"
 
 
 def _view(topology: Topology, hosts: Hosts, nodes: dict[str, int], lifetime: bool) -> View:
