@@ -19,7 +19,7 @@ from quicpipe_lab.errors import (
 )
 
 OK, DIFFERENT, BAD_INPUT, CANNOT = 0, 1, 2, 3
-"""Exit statuses (DESIGN.md 8): as expected; another outcome; bad input; not on this machine."""
+"""Exit statuses: as expected; another outcome; bad input; not on this machine."""
 INTERRUPTED = 128 + signal.SIGINT
 
 

@@ -93,15 +93,14 @@ class Command:
 class DirectTiming:
     """The numbers of the direct path; seconds and counts.
 
-    Probing: ``probes`` punch datagrams a candidate (NAT-TRAVERSAL.md 5.8), the first half
+    Probing: ``probes`` punch datagrams a candidate (a bound on what a peer can make us send), the first half
     ``probe_interval_s`` apart or an eighth of the relayed round trip if that is more, the second
     half four times as far apart: several round trips in all.
 
     Heartbeats: every ``busy_heartbeat_s`` while data awaits acknowledgement, else every
     ``idle_heartbeat_s``. The path counts as dead when a heartbeat has been without an answer for
-    ``silence_heartbeats`` intervals and two of the longest round trips of late. Between
-    Tailscale's (3 s / 6.5 s) and what a transfer notices: NAT-TRAVERSAL.md 3 measured a gap of
-    0.5 s with 100 ms / 300 ms.
+    ``silence_heartbeats`` intervals and two of the longest round trips of late. A transfer then
+    stands still for about half a second; Tailscale's 3 s / 6.5 s would be felt.
     """
 
     probes: int = 20
