@@ -1,8 +1,7 @@
 """The package for Python programs and notebooks: a lab for ``async with``, and scenarios to run.
 
 async with Lab("two-homes") as lab:
-    server = await lab["relay"].start(["iperf3", "-s"])
-    result = await lab["alice"].run(["iperf3", "-c", "relay"])
+    result = await lab["alice"].run(["ping", "-c", "3", "relay"])
     print(result.exit_code, result.stdout)
 """
 

@@ -19,6 +19,7 @@ from quicpipe_lab import resources
 from quicpipe_lab.api.program import Output, Program, ProgramResult, memory_file
 from quicpipe_lab.backends.netns import lab as netns
 from quicpipe_lab.errors import LocalProtocolError
+from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.model.topology import CORE, Topology
 
@@ -168,6 +169,12 @@ class Lab:
     async def restore(self, one: str, other: str) -> None:
         """Undo ``cut`` of the same two nodes."""
         await self._call(lambda: self._lab.restore(one, other))
+
+    async def set_link(
+        self, one: str, other: str, behavior: LinkBehavior, back: LinkBehavior | None = None
+    ) -> None:
+        """What a link does from now on, from ``one`` to ``other`` and back."""
+        await self._call(lambda: self._lab.set_link(one, other, behavior, back))
 
     async def start(
         self,
