@@ -4,6 +4,8 @@ import os
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -108,9 +110,9 @@ def test_order_is_kept_under_jitter() -> None:
 
 
 def test_reordered_packets_overtake() -> None:
-    with link_with(LinkBehavior(delay_s=0.3)) as path:
+    with link_with(LinkBehavior(delay_s=1.0)) as path:
         path.down(numbered(0))
-        path.lab.set_link(CORE, "a", LinkBehavior(delay_s=0.3, reorder=1.0))
+        path.lab.set_link(CORE, "a", LinkBehavior(delay_s=1.0, reorder=1.0))
         path.down(numbered(1))
         assert numbers_received(path.a, 0) == [1]
         assert path.lab.link_counters()[CORE, "a"].reordered == 1
@@ -156,13 +158,11 @@ def test_a_full_queue_drops() -> None:
 def test_the_rate_is_kept() -> None:
     count, size_bytes = 101, 1000
     with link_with(LinkBehavior(rate_bps=4e6)) as path:  # 2 ms each
+        started_s = time.monotonic()
         for number in range(count):
             path.down(numbered(number, size_bytes - HEADERS_BYTES))
-        path.a.recv(2048)
-        first_s = time.monotonic()
-        assert numbers_received(path.a, count - 1) == list(range(1, count - 1))
-        # The first may have been seen late, but not by much: it was waited for.
-        assert time.monotonic() - first_s >= (count - 1) * 0.002 * 0.9
+        assert numbers_received(path.a, count - 1) == list(range(count - 1))
+        assert time.monotonic() - started_s >= count * 0.002
 
 
 def test_tcp_passes_as_real_packets_and_arrives_whole() -> None:
@@ -254,3 +254,24 @@ def test_the_wire_ends_with_the_lab_and_its_end_is_noticed() -> None:
         os.kill(wire, signal.SIGKILL)
         with pytest.raises(QuicpipeLabError, match="carries the lab's links is gone"):
             lab.link_counters()
+
+
+_IN_A_USER_NAMESPACE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from quicpipe_lab.model.link import LinkBehavior
+from tests.backends.netns.test_wire import link_with
+
+with link_with(LinkBehavior(delay_s=0.01), LinkBehavior(delay_s=0.01)) as path:
+    path.down(b"down")
+    path.up(b"up")
+    print(path.a.recv(10), path.core.recv(10))
+"""
+
+
+@pytest.mark.usefixtures("user_namespaces")
+def test_without_the_hosts_root() -> None:
+    root = Path(__file__).resolve().parents[3]
+    argv = ["unshare", "--user", "--map-root-user", sys.executable, "-c", _IN_A_USER_NAMESPACE]
+    result = subprocess.run([*argv, str(root)], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("b'down' b'up'\n", "")
