@@ -48,9 +48,10 @@ class Certificate:
         """The first, in words."""
         for one in self.findings:
             if one.ok is False:
+                why = f" ({one.remark})" if one.remark else ""
                 return (
                     f"{self.nat} is not what it is declared to be: {one.property} is"
-                    f" {one.measured or 'unknown'} and not {one.declared}"
+                    f" {one.measured or 'unknown'} and not {one.declared}{why}"
                 )
         return None
 

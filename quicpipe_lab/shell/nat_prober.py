@@ -64,12 +64,25 @@ class NatProber:
         self._place = place
         self._second = second
         self._timing = timing
+        self._clients: list[StunClient] = []
         self.result = NatMeasurement()
+
+    def close(self) -> None:
+        """Close all sockets.
+
+        Not before: an answer that comes late would have its host answer with an ICMP error, which
+        looks like the NAT's.
+        """
+        while self._clients:
+            self._clients.pop().close()
 
     def measure(self) -> NatMeasurement:
         """Raises NoAnswerError where the primary is silent."""
-        self.measure_ports()
-        return self.measure_behaviors()
+        try:
+            self.measure_ports()
+            return self.measure_behaviors()
+        finally:
+            self.close()
 
     def measure_ports(self) -> None:
         """Apart from all else: mappings in between would look like gaps in a sequence."""
@@ -172,39 +185,39 @@ class NatProber:
     # Tests
 
     def _client(self, place: Place | None = None, port: int = 0) -> StunClient:
-        return StunClient((place or self._place).make(port), self._timing)
+        client = StunClient((place or self._place).make(port), self._timing)
+        self._clients.append(client)
+        return client
 
     def _mapped(self, client: StunClient, point: ServerPoint) -> TransportAddress:
         return client.ask(self._server[point]).mapped
 
     def _fresh_mapping(self) -> tuple[int, TransportAddress]:
-        with self._client() as client:
-            return client.port, self._mapped(client, PRIMARY)
+        client = self._client()
+        return client.port, self._mapped(client, PRIMARY)
 
     def _seen(self) -> list[words.Seen]:
         """RFC 5780, 4.3, and the fourth point; twice, for a mapping must last."""
-        with self._client() as client:
-            return [{point: self._mapped(client, point) for point in POINTS} for _ in range(2)]
+        client = self._client()
+        return [{point: self._mapped(client, point) for point in POINTS} for _ in range(2)]
 
     def _visit(self, stranger: ServerPoint) -> "_Visit":
         """RFC 5780, 4.4: a datagram from where nothing has been sent to; and what it leaves."""
-        with self._client() as client:
-            before = self._mapped(client, PRIMARY)
-            came = client.provoke(
-                self._server[PRIMARY],
-                change_address=bool(stranger.address),
-                change_port=bool(stranger.port),
-            )
-            return _Visit(
-                came, before, self._mapped(client, stranger), self._mapped(client, PRIMARY)
-            )
+        client = self._client()
+        before = self._mapped(client, PRIMARY)
+        came = client.provoke(
+            self._server[PRIMARY],
+            change_address=bool(stranger.address),
+            change_port=bool(stranger.port),
+        )
+        return _Visit(came, before, self._mapped(client, stranger), self._mapped(client, PRIMARY))
 
     def _comes_through_another(self) -> bool:
         """From a point that was sent to, but to the mapping towards the primary."""
-        with self._client() as client:
-            self._mapped(client, PRIMARY)
-            self._mapped(client, OTHER)
-            return client.provoke(self._server[PRIMARY], change_address=True, change_port=True)
+        client = self._client()
+        self._mapped(client, PRIMARY)
+        self._mapped(client, OTHER)
+        return client.provoke(self._server[PRIMARY], change_address=True, change_port=True)
 
     def _early_datagram(self) -> bool:
         """Whether a datagram to a port that will be mapped, were it not for that, prevents it.
@@ -212,16 +225,16 @@ class NatProber:
         Trap: an unsolicited datagram to the NAT's own stack makes a conntrack entry, which
         occupies what the next mapping would have got.
         """
-        with self._client() as client, self._client() as asker:
-            self._mapped(asker, PRIMARY)
-            asker.provoke(
-                self._server[PRIMARY],
-                change_address=True,
-                change_port=True,
-                response_port=client.port,
-                target=client,
-            )
-            return self._mapped(client, OTHER).port != client.port
+        client, asker = self._client(), self._client()
+        self._mapped(asker, PRIMARY)
+        asker.provoke(
+            self._server[PRIMARY],
+            change_address=True,
+            change_port=True,
+            response_port=client.port,
+            target=client,
+        )
+        return self._mapped(client, OTHER).port != client.port
 
     def _hairpin(self) -> "_Hairpin":
         """Where a datagram to another socket's mapping came from; the sender's mapping, and host.
@@ -229,19 +242,19 @@ class NatProber:
         Both send, and one again: by then either's filter has been opened from inside.
         """
         second = self._second or self._place
-        with self._client() as one, self._client(second) as other:
-            to_one, to_other = self._mapped(one, PRIMARY), self._mapped(other, PRIMARY)
-            knocks = [BindingRequest(new_transaction()) for _ in range(3)]
-            one.send(knocks[0], to_other)
-            other.send(knocks[1], to_one)
-            one.send(knocks[2], to_other)
-            for client in (one, other):  # behind the knocks
-                self._mapped(client, PRIMARY)
-            one.settle(knocks[1].transaction)
-            other.settle(knocks[2].transaction)
-            if (source := one.requests.get(knocks[1].transaction)) is not None:
-                return source, to_other, second.inside_host
-            return other.requests.get(knocks[2].transaction), to_one, self._place.inside_host
+        one, other = self._client(), self._client(second)
+        to_one, to_other = self._mapped(one, PRIMARY), self._mapped(other, PRIMARY)
+        knocks = [BindingRequest(new_transaction()) for _ in range(3)]
+        one.send(knocks[0], to_other)
+        other.send(knocks[1], to_one)
+        one.send(knocks[2], to_other)
+        for client in (one, other):  # behind the knocks
+            self._mapped(client, PRIMARY)
+        one.settle(knocks[1].transaction)
+        other.settle(knocks[2].transaction)
+        if (source := one.requests.get(knocks[1].transaction)) is not None:
+            return source, to_other, second.inside_host
+        return other.requests.get(knocks[2].transaction), to_one, self._place.inside_host
 
     def _pair(self) -> tuple[words.Seen, words.Seen]:
         """Two hosts, one source port, and first to different destinations.
@@ -249,10 +262,11 @@ class NatProber:
         A NAT that overloads ports gives both the same then; with the destinations in common it
         cannot.
         """
-        with self._client() as first, self._client(self._second, first.port) as second:
-            seen = {PRIMARY: self._mapped(first, PRIMARY)}, {OTHER: self._mapped(second, OTHER)}
-            for one, client in zip(seen, (first, second), strict=True):
-                one |= {point: self._mapped(client, point) for point in POINTS if point not in one}
+        first = self._client()
+        second = self._client(self._second, first.port)
+        seen = {PRIMARY: self._mapped(first, PRIMARY)}, {OTHER: self._mapped(second, OTHER)}
+        for one, client in zip(seen, (first, second), strict=True):
+            one |= {point: self._mapped(client, point) for point in POINTS if point not in one}
         return seen
 
 

@@ -8,6 +8,7 @@ tells what came before what: it keeps to one CPU, on which a veth pair overtakes
 import dataclasses
 import json
 import os
+import resource
 import socket
 import sys
 import threading
@@ -29,7 +30,15 @@ from quicpipe_lab.shell.nat_lifetime import LifetimeProber
 from quicpipe_lab.shell.nat_prober import PRIMARY, NatProber, Place
 from quicpipe_lab.shell.packet_ring import enter_network_namespace
 from quicpipe_lab.shell.stun import BindingRequest, new_transaction
-from quicpipe_lab.shell.stun_client import DELAYED, LOSSY, PLAIN, MakeSocket, StunClient, Timing
+from quicpipe_lab.shell.stun_client import (
+    DELAYED,
+    LOSSY,
+    PLAIN,
+    MakeSocket,
+    NoAnswerError,
+    StunClient,
+    Timing,
+)
 from quicpipe_lab.shell.stun_responder import STUN_PORT, Responder, open_sockets
 
 _SWITCH_S = 0.0002
@@ -45,10 +54,13 @@ T = TypeVar("T")
 class View:
     """A host behind NATs, and perhaps a second one behind the same; namespaces as open files.
 
+    ``outermost``: the name of the last of them; views that share it are not looked at alone.
+
     ``lifetime_s`` and ``warm_up_s``: see LifetimeProber; None where it is not to be measured.
     ``blocked``: on its way UDP is blocked, and which is all that can be looked at.
     """
 
+    outermost: str
     host: int
     inside_host: str
     second: int | None = None
@@ -102,6 +114,8 @@ def probe(job: Job) -> dict[str, NatMeasurement]:
     """Look at every view at once."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     sys.setswitchinterval(_SWITCH_S)
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     timing = _TIMINGS[job.links]
     open_views = {name: view for name, view in job.views.items() if not view.blocked}
     with (
@@ -113,8 +127,10 @@ def probe(job: Job) -> dict[str, NatMeasurement]:
             name: NatProber(responder.addresses, timing, *_places(view))
             for name, view in open_views.items()
         }
-        for prober in probers.values():  # one by one: they may share an outer NAT
-            prober.measure_ports()
+        by_outermost: dict[str, list[NatProber]] = {}
+        for name, prober in probers.items():
+            by_outermost.setdefault(job.views[name].outermost, []).append(prober)
+        list(threads.map(_measure_ports, by_outermost.values()))
         looks = {
             name: threads.submit(_look, prober, job.views[name], responder, timing)
             for name, prober in probers.items()
@@ -126,6 +142,15 @@ def probe(job: Job) -> dict[str, NatMeasurement]:
             if view.blocked
         }
         return {name: look.result() for name, look in looks.items()}
+
+
+def _measure_ports(probers: list[NatProber]) -> None:
+    """One by one, as they share a NAT whose ports may be in a sequence."""
+    for prober in probers:
+        try:
+            prober.measure_ports()
+        except NoAnswerError as error:
+            prober.result.remarks[Property.EXTERNAL_ADDRESS] = str(error)
 
 
 @contextmanager
@@ -150,9 +175,13 @@ def _places(view: View) -> list[Place]:
 
 
 def _look(prober: NatProber, view: View, responder: Responder, timing: Timing) -> NatMeasurement:
+    if not prober.result.ports:
+        prober.close()
+        return prober.result  # nothing gets through
     result = prober.measure_behaviors()
     errors = [one for host in result.hosts for one in responder.icmp_errors.get(host, ())]
     result.words[Property.REJECTION] = rejection(set(errors))
+    prober.close()
     if view.lifetime_s is not None:
         primary = responder.addresses[PRIMARY]
         LifetimeProber(primary, _maker(view.host), timing, view.lifetime_s, view.warm_up_s).measure(

@@ -203,6 +203,7 @@ def _view(topology: Topology, hosts: Hosts, nodes: dict[str, int], lifetime: boo
     behaviors = _behaviors(topology, first)
     answered = any(one.answered_lifetime_s is not None for one in behaviors)
     return View(
+        _routers_above(topology, first)[-1].name,
         nodes[first],
         str(topology.uplinks[first].lower_address),
         None if second is None else nodes[second],

@@ -23,6 +23,7 @@ from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.backends.netns.nat_check import check_nats, topology_of, with_shorter_lives
 from quicpipe_lab.backends.netns.plan import plan
 from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
+from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import (
     AddressPooling,
     FilteringBehavior,
@@ -188,6 +189,40 @@ def test_a_lifetime_that_is_a_lie_is_found() -> None:
         lab.topology = topology_of({"nat": NatBehavior(mapping_lifetime_s=2.0)})
         (certificate,) = Certification(lab, lifetime=True).finish()
     assert Property.LIFETIME in differing(certificate)
+
+
+def test_a_router_that_lets_nothing_through_is_found() -> None:
+    def firewall(policy: UdpPolicy) -> Topology:
+        nodes = (Firewall("wall", FirewallBehavior(udp=policy)), Host("a"))
+        return Topology("wall", nodes, (Link(("core", "wall")), Link(("wall", "a"))))
+
+    (certificate,) = built_and_declared(firewall(UdpPolicy.BLOCKED), firewall(UdpPolicy.OPEN))
+    assert not certificate.ok
+    assert "external address is unknown" in (certificate.difference() or "")
+    assert "does not answer" in (certificate.difference() or "")
+    for built in (UdpPolicy.OPEN, UdpPolicy.BLOCKED):
+        (certificate,) = built_and_declared(firewall(built), firewall(UdpPolicy.ONLY_443))
+        assert measured(certificate) == {Property.UDP: built.value}
+        assert differing(certificate) == {Property.UDP}
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        LinkBehavior(delay_s=0.05),
+        LinkBehavior(delay_s=0.02, jitter_s=0.01, loss=0.05, reorder=0.05, duplicate=0.05),
+    ],
+    ids=["delayed", "lossy"],
+)
+def test_links_that_take_time_or_lose_change_no_verdict(link: LinkBehavior) -> None:
+    names = ["eim-apdf-endpoint", "apdm-adf-mapping", "adm-eif-endpoint"]
+    topology = topology_of({name: CELLS[name] for name in names} | {"plain-linux": PLAIN_LINUX})
+    links = [
+        Link.both_ways(one.between, link) if "core" in one.between else one
+        for one in topology.links
+    ]
+    certificates = check_nats(Topology("far", topology.nodes, tuple(links)))
+    assert {one.nat: differing(one) for one in certificates if not one.ok} == {}
 
 
 # More than one NAT on the way
