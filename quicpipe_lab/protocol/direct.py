@@ -93,8 +93,8 @@ class Command:
 class DirectTiming:
     """The numbers of the direct path; seconds and counts.
 
-    Probing: ``probes`` punch datagrams a candidate (a bound on what a peer can make us send), the first half
-    ``probe_interval_s`` apart or an eighth of the relayed round trip if that is more, the second
+    Probing: ``probes`` punch datagrams a candidate, a bound on what a peer can make us send; the
+    first half ``probe_interval_s`` apart or an eighth of the relayed round trip if that is more, the second
     half four times as far apart: several round trips in all.
 
     Heartbeats: every ``busy_heartbeat_s`` while data awaits acknowledgement, else every
