@@ -93,9 +93,9 @@ class Command:
 class DirectTiming:
     """The numbers of the direct path; seconds and counts.
 
-    Probing: ``probes`` punch datagrams a candidate, a bound on what a peer can make us send; the
-    first half ``probe_interval_s`` apart or an eighth of the relayed round trip if that is more, the second
-    half four times as far apart: several round trips in all.
+    Probing: ``probes`` punch datagrams a candidate, a bound on what a peer can make us send. The
+    first half go ``probe_interval_s`` apart, or an eighth of the relayed round trip if that is
+    more; the second half four times as far apart: several round trips in all.
 
     Heartbeats: every ``busy_heartbeat_s`` while data awaits acknowledgement, else every
     ``idle_heartbeat_s``. The path counts as dead when a heartbeat has been without an answer for
