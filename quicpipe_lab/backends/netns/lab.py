@@ -176,12 +176,12 @@ class Lab:
 
     def down(self) -> None:
         """Kill what runs in it, and wait until all of it is gone. Idempotent."""
+        if self._links is not None:
+            self._links.close()
         if self._channel is not None:
             self._channel.close()
         if self._supervisor is not None:
             self._supervisor.wait()
-        if self._links is not None:
-            self._links.close()
         for fd in self._namespaces.values():
             os.close(fd)
         self._channel = self._supervisor = self._pid = None

@@ -1,5 +1,7 @@
 """The links of a lab that behave, from its caller's side: change them, read their counters."""
 
+import contextlib
+import select
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +24,9 @@ Counters = dict[tuple[str, str], LinkCounters]
 
 Ask = Callable[[Message, Sequence[int]], tuple[Message, list[int]]]
 """The supervisor."""
+
+
+_END_WITHIN_S = 2.0
 
 
 def link_between(topology: Topology, one: str, other: str) -> Uplink:
@@ -62,9 +67,13 @@ class Links:
         self._ask_wire({"links": links})
 
     def close(self) -> None:
-        """The process ends, if there is one."""
-        if self._control is not None:
-            self._control.close()
+        """The process ends, if there is one; not waited for if it does not answer."""
+        if self._control is None:
+            return
+        with contextlib.suppress(OSError):
+            self._control.send({"request": "end"})
+            select.select([self._control], [], [], _END_WITHIN_S)
+        self._control.close()
 
     def set_link(self, one: str, other: str, there: LinkBehavior, back: LinkBehavior) -> None:
         """``there`` is from ``one`` to ``other``.

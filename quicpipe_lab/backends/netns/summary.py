@@ -103,7 +103,7 @@ def _rtts(dialer: list[Event], statistics: Event | None) -> Rtts:
     for event in dialer:
         if event.name == "path-changed":
             seen[not event.data["direct"]] = event.data["rtt_s"]
-    if statistics is not None:
+    if statistics is not None and statistics.data["rtt_s"] is not None:
         seen[statistics.data["direct"]] = statistics.data["rtt_s"]
     return Rtts(relayed=_rounded(seen.get(False)), direct=_rounded(seen.get(True)))
 

@@ -5,7 +5,8 @@ them on the other side when they are due, by CLOCK_MONOTONIC. One process serves
 in a network namespace that has nothing but their ends. It is a program of the lab and ends with it.
 
 On its control socket (channel.py) it is first told its links, answers when they are open, and then
-takes requests: ``set`` changes the behaviours of a link, ``counters`` reports.
+takes requests: ``set`` changes the behaviours of a link, ``counters`` reports, and ``end`` ends
+it, faster than the kernel would, which closes one port after the other.
 
 What is not an IP packet passes at once: a link has no say in how neighbours find each other.
 """
@@ -19,13 +20,15 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 from quicpipe_lab.backends.netns.channel import Channel, Message
 from quicpipe_lab.backends.netns.failures import describe
-from quicpipe_lab.backends.netns.wire_port import ETHERNET_HEADER_BYTES, RING_ROUNDS, Port
+from quicpipe_lab.backends.netns.wire_port import ETHERNET_HEADER_BYTES, Port
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.link_model import LinkModel
@@ -37,6 +40,8 @@ _TYPE = slice(12, 14)
 _TFD_NONBLOCK, _TFD_CLOEXEC, _TFD_TIMER_ABSTIME = 0o4000, 0o2000000, 1
 _TIMER = struct.Struct("=qqqq")
 """itimerspec: interval and time, in seconds and nanoseconds each."""
+
+_THREADS = 64
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -131,7 +136,7 @@ class Wire:
     def _take_all(self) -> None:
         """What arrived before a request is answered must not be subject to it."""
         for direction in self._by_fd.values():
-            for _ in range(RING_ROUNDS):
+            for _ in range(direction.source.turns):
                 self._take(direction)
 
     def _take(self, direction: Direction) -> None:
@@ -155,6 +160,10 @@ class Wire:
 
     def _answer(self, request: Message) -> Message:
         try:
+            if request["request"] == "end":
+                self._poll.close()
+                _at_once([direction.source.close for direction in self._by_fd.values()])
+                raise SystemExit
             if request["request"] == "counters":
                 return {
                     name: {"down": down.counters(), "up": up.counters()}
@@ -176,24 +185,29 @@ def flipped(frame: bytes, bit: int) -> bytearray:
 
 
 def _open_ports(interfaces: list[str]) -> dict[str, Port]:
-    """In threads, because each waits for the kernel (see Port)."""
     ports: dict[str, Port] = {}
     failed: list[OSError] = []
 
     def open_port(interface: str) -> None:
         try:
-            ports[interface] = Port(interface)
+            ports[interface] = Port(interface, len(interfaces))
         except OSError as error:
             failed.append(error)
 
-    threads = [threading.Thread(target=open_port, args=(name,)) for name in interfaces]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    _at_once([partial(open_port, interface) for interface in interfaces])
     if failed:
         raise failed[0]
     return ports
+
+
+def _at_once(calls: list[Callable[[], None]]) -> None:
+    """In threads, because each waits for the kernel (see Port)."""
+    for start in range(0, len(calls), _THREADS):
+        threads = [threading.Thread(target=call) for call in calls[start : start + _THREADS]]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
 
 def run(control_fd: int) -> None:

@@ -16,14 +16,15 @@ from collections.abc import Iterator
 ETHERNET_HEADER_BYTES = 14
 
 _FRAME_BYTES = 2048
-_BLOCK_BYTES = 32 * _FRAME_BYTES
-_BLOCKS = 32
-_FRAMES = _BLOCKS * _BLOCK_BYTES // _FRAME_BYTES
-"""1,024: what comes in a fifth of a second at 5,000 packets/s."""
+_FRAMES_A_BLOCK = 32
+_BLOCK_BYTES = _FRAMES_A_BLOCK * _FRAME_BYTES
+_MOST_BLOCKS = 32
+"""1,024 frames: what comes in a fifth of a second at 5,000 packets/s."""
+_ALL_BLOCKS = 1024
+"""Of all ports of a lab: 64 MiB."""
+_LEAST_BLOCKS = 2
 _MOST_AT_ONCE = 64
 """Frames taken before what is due elsewhere gets its turn."""
-RING_ROUNDS = _FRAMES // _MOST_AT_ONCE
-"""So many turns empty a full ring."""
 
 # From linux/if_packet.h; the socket module lacks them.
 _SOL_PACKET = 263
@@ -48,9 +49,15 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Port:
-    """An interface of the network namespace that the calling thread is in."""
+    """An interface of the network namespace that the calling thread is in, one of ``count``.
 
-    def __init__(self, interface: str) -> None:
+    ``turns``: so many calls of ``frames`` empty a full ring.
+    """
+
+    def __init__(self, interface: str, count: int) -> None:
+        self._blocks = max(_LEAST_BLOCKS, min(_MOST_BLOCKS, _ALL_BLOCKS // count))
+        self._frames = self._blocks * _FRAMES_A_BLOCK
+        self.turns = self._frames // _MOST_AT_ONCE
         self.missed = 0
         """Frames that the ring had no room for, as of the last ``count_missed``."""
         self.unsent = 0
@@ -62,7 +69,7 @@ class Port:
             self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
             self._socket.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
             self._allocate()
-            self._map = mmap.mmap(self._socket.fileno(), _BLOCKS * _BLOCK_BYTES)
+            self._map = mmap.mmap(self._socket.fileno(), self._blocks * _BLOCK_BYTES)
             self._socket.bind((interface, _ETH_P_ALL))
         except BaseException:
             self._socket.close()
@@ -83,7 +90,7 @@ class Port:
             start = at + offset
             frame = memory[start : start + captured_bytes]
             _STATUS.pack_into(memory, at, _STATUS_KERNEL)
-            self._next = (self._next + 1) % _FRAMES
+            self._next = (self._next + 1) % self._frames
             yield frame
 
     def send(self, frame: bytes | bytearray) -> None:
@@ -99,9 +106,14 @@ class Port:
         raw = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size)
         self.missed += _STATISTICS.unpack(raw)[1]
 
+    def close(self) -> None:
+        """Takes as long as allocating, for the same reason."""
+        self._map.close()
+        self._socket.close()
+
     def _allocate(self) -> None:
         """Ask for the ring, without Python's lock: the kernel waits 10 ms for its own readers."""
-        request = _REQUEST.pack(_BLOCK_BYTES, _BLOCKS, _FRAME_BYTES, _FRAMES)
+        request = _REQUEST.pack(_BLOCK_BYTES, self._blocks, _FRAME_BYTES, self._frames)
         fd = self._socket.fileno()
         if _LIBC.setsockopt(fd, _SOL_PACKET, _PACKET_RX_RING, request, len(request)) != 0:
             code = ctypes.get_errno()

@@ -1,0 +1,49 @@
+"""What a run's events say of its end."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quicpipe_lab.backends.netns.summary import RunRecord, summarize
+from quicpipe_lab.model.event import Event
+from quicpipe_lab.model.result import Clock
+from quicpipe_lab.model.scenario import Outcome
+from quicpipe_lab.resources import find_scenario
+
+
+def path_changed(t_s: float, direct: bool, rtt_s: float) -> Event:
+    """``rtt_s`` is that of the path that is left."""
+    return Event(t_s, "alice", "path-changed", {"direct": direct, "rtt_s": rtt_s})
+
+
+def done(t_s: float) -> Event:
+    return Event(t_s, "lab", "steps-done", {})
+
+
+def ended(t_s: float, direct: bool, rtt_s: float | None) -> Event:
+    data: dict[str, Any] = {"direct": direct, "rtt_s": rtt_s, "bytes": {"relayed": 1, "direct": 2}}
+    return Event(t_s, "alice", "statistics", data)
+
+
+DIRECT_LOST = [path_changed(1.0, True, 0.2), path_changed(3.0, False, 0.08)]
+
+
+@pytest.mark.parametrize(
+    ("events", "outcome"),
+    [
+        ([*DIRECT_LOST[:1], done(2.0), ended(4.0, True, 0.08)], Outcome.DIRECT),
+        # The peer's goodbye was lost: the path did not die while it was needed.
+        ([DIRECT_LOST[0], done(2.0), DIRECT_LOST[1], ended(4.0, False, None)], Outcome.DIRECT),
+        ([*DIRECT_LOST, done(3.5), ended(4.0, False, None)], Outcome.RELAYED),
+        ([done(2.0)], Outcome.RELAYED),
+    ],
+)
+def test_the_outcome_is_the_path_when_the_steps_are_done(
+    events: list[Event], outcome: Outcome
+) -> None:
+    record = RunRecord(Clock("CLOCK_MONOTONIC", 0.0), events=events)
+    result = summarize(find_scenario("nat-to-nat"), record, Path("run"))
+    assert result.outcome is outcome
+    if len(events) > 1:
+        assert (result.rtt_s.relayed, result.rtt_s.direct) == (0.2, 0.08)
