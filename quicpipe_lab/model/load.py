@@ -23,6 +23,7 @@ from quicpipe_lab.model.nat import (
     FilteringBehavior,
     FilterScope,
     Hairpinning,
+    Ipv6Behavior,
     MappingBehavior,
     MappingRefresh,
     NatBehavior,
@@ -138,8 +139,9 @@ def _topology(table: "_Table", name: str) -> Topology:
         entry.done()
     links = tuple(_link(entry) for entry in table.tables("link"))
     table.take("summary", str, "")
+    dual_stack = table.take("dual_stack", bool, False)
     table.done()
-    return Topology(name, tuple(nodes), links)
+    return Topology(name, tuple(nodes), links, dual_stack)
 
 
 def _link(table: "_Table") -> Link:
@@ -206,6 +208,7 @@ _NAT_CHOICES: dict[str, type[StrEnum]] = {
     "hairpinning": Hairpinning,
     "unsolicited": UnsolicitedReaction,
     "pooling": AddressPooling,
+    "ipv6": Ipv6Behavior,
 }
 _NAT_COUNTS = ("port_step", "port_block_size", "mappings_per_subscriber", "external_addresses")
 

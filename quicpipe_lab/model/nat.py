@@ -104,6 +104,20 @@ class AddressPooling(StrEnum):
     ARBITRARY = "arbitrary"
 
 
+class Ipv6Behavior(StrEnum):
+    """What the router does with IPv6, in topologies that have it.
+
+    ``ROUTED``: nothing is translated; it filters as the NAT does (RFC 6092). ``NPTV6``: one prefix
+    for another, in both directions and without state or filter (RFC 6296). ``NAT66``: plain Linux
+    masquerading. ``NONE``: inside hosts have no IPv6.
+    """
+
+    NONE = "none"
+    ROUTED = "routed"
+    NPTV6 = "nptv6"
+    NAT66 = "nat66"
+
+
 @dataclass(frozen=True, slots=True)
 class NatBehavior:
     """What a NAT does to UDP. Raises ScenarioError where behaviours contradict each other.
@@ -134,6 +148,7 @@ class NatBehavior:
     unsolicited: UnsolicitedReaction = UnsolicitedReaction.DROP
     external_addresses: int = 1
     pooling: AddressPooling = AddressPooling.PAIRED
+    ipv6: Ipv6Behavior = Ipv6Behavior.ROUTED
 
     def __post_init__(self) -> None:
         _check_numbers(self)

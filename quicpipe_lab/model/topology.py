@@ -116,11 +116,15 @@ class Uplink:
 
 @dataclass(frozen=True)
 class Topology:
-    """A tree of nodes below ``core``. Raises ScenarioError where the graph is impossible."""
+    """A tree of nodes below ``core``. Raises ScenarioError where the graph is impossible.
+
+    With ``dual_stack`` there is IPv6 beside IPv4 (ipv6.py).
+    """
 
     name: str
     nodes: tuple[Node, ...]
     links: tuple[Link, ...]
+    dual_stack: bool = False
 
     def __post_init__(self) -> None:
         self._check_names()

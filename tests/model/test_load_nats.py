@@ -12,6 +12,7 @@ from quicpipe_lab.model.nat import (
     FilteringBehavior,
     FilterScope,
     Hairpinning,
+    Ipv6Behavior,
     MappingBehavior,
     MappingRefresh,
     NatBehavior,
@@ -45,6 +46,7 @@ port_assignment = "block"
 port_block_size = 512
 port_contiguity = true
 answered_lifetime_s = 120
+ipv6 = "nptv6"
 
 [[firewall]]
 name = "three"
@@ -100,7 +102,13 @@ def test_everything_that_a_nat_can_say() -> None:
         port_block_size=512,
         port_contiguity=True,
         answered_lifetime_s=120.0,
+        ipv6=Ipv6Behavior.NPTV6,
     )
+
+
+def test_dual_stack() -> None:
+    assert not load(EVERYTHING).dual_stack
+    assert load("dual_stack = true\n" + EVERYTHING).dual_stack
 
 
 def test_no_field_is_forgotten() -> None:
@@ -149,9 +157,9 @@ def test_presets_and_fields_that_differ(name: str) -> None:
         ("external_addresses = 4", "external_addresses = 0", "15: nat[0].external_addresses: is"),
         ("port_block_size = 512\n", "", "18: nat[1].port_block_size: belongs"),
         ("port_block_size = 512", "port_block = 512", "18: nat[1].port_block"),
-        ('udp = "only-443"', 'udp = "no"', "28: firewall[0].udp: 'no' is none of open"),
-        ("state_lifetime_s = 20", "state_lifetime_s = 0", "30: firewall[0].state_lifetime_s: is"),
-        ('"port-unreachable"', '"conntrack"', "31: firewall[0].unsolicited: 'conntrack' is"),
+        ('udp = "only-443"', 'udp = "no"', "29: firewall[0].udp: 'no' is none of open"),
+        ("state_lifetime_s = 20", "state_lifetime_s = 0", "31: firewall[0].state_lifetime_s: is"),
+        ('"port-unreachable"', '"conntrack"', "32: firewall[0].unsolicited: 'conntrack' is"),
     ],
 )
 def test_complaints(old: str, new: str, message: str) -> None:

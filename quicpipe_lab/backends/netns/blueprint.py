@@ -45,16 +45,17 @@ class Chain(NamedTuple):
 
 
 class Table(NamedTuple):
-    """An nftables table of the ip family; ``str`` gives it in nft's language."""
+    """An nftables table; ``str`` gives it in nft's language. ``family`` is ``ip`` or ``ip6``."""
 
     name: str
     sets: list[Set]
     chains: list[Chain]
+    family: str = "ip"
 
     def __str__(self) -> str:
         parts = [*map(str, self.sets), *map(str, self.chains)]
         lines = [f"    {line}" for part in parts for line in part.splitlines()]
-        return "\n".join([f"table ip {self.name} {{", *lines, "}"])
+        return "\n".join([f"table {self.family} {self.name} {{", *lines, "}"])
 
 
 class End(NamedTuple):
@@ -103,6 +104,16 @@ class Hairpin(NamedTuple):
     inside: list[str]
 
 
+class Ipv6(NamedTuple):
+    """A node's IPv6. ``addresses``: interface number, address, prefix length; ``neighbours``:
+    interface number, address, MAC address; ``routes`` as in Space."""
+
+    addresses: list[list[str]]
+    neighbours: list[list[str]]
+    gateway: str | None
+    routes: list[list[str]]
+
+
 class Space(NamedTuple):
     """A node's network namespace.
 
@@ -121,6 +132,7 @@ class Space(NamedTuple):
     conntrack_sysctls: list[list[str]]
     routes: list[list[str]]
     hairpin: Hairpin | None
+    ipv6: Ipv6 | None = None
 
 
 class Blueprint(NamedTuple):
@@ -138,12 +150,13 @@ def blueprint_from_json(data: Any) -> Blueprint:
 
 def table_from_json(data: Any) -> Table:
     """A table out of the lists that ``json.dumps`` made of it."""
-    name, sets, chains = data
-    return Table(name, [Set(*one) for one in sets], [Chain(*one) for one in chains])
+    name, sets, chains, family = data
+    return Table(name, [Set(*one) for one in sets], [Chain(*one) for one in chains], family)
 
 
 def _space(data: Any) -> Space:
-    node, sysctls, addresses, gateway, wires, tables, conntrack_sysctls, routes, hairpin = data
+    node, sysctls, addresses, gateway, wires, tables, conntrack_sysctls = data[:7]
+    routes, hairpin, ipv6 = data[7:]
     return Space(
         node,
         sysctls,
@@ -154,6 +167,7 @@ def _space(data: Any) -> Space:
         conntrack_sysctls,
         routes,
         None if hairpin is None else Hairpin(End(*hairpin[0]), End(*hairpin[1]), *hairpin[2:]),
+        None if ipv6 is None else Ipv6(*ipv6),
     )
 
 

@@ -51,6 +51,7 @@ def cuts_table(cuts: list[list[str]]) -> Table:
             Chain("forward", "filter", "forward", _FILTER, forward),
             Chain("outward", "filter", "postrouting", _AFTER_ALL, outward),
         ],
+        "inet",
     )
 
 

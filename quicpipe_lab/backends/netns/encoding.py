@@ -71,6 +71,8 @@ def _links(space: Space, uplink: Wire | None, files: dict[str, int]) -> list[Dat
             rtnetlink.neighbour(wire.upper, wire.lower),
         ]
     requests += [rtnetlink.route(network, gateway) for network, gateway in space.routes]
+    if space.ipv6 is not None:
+        requests += rtnetlink.ipv6(space.ipv6)
     if space.hairpin is not None:
         requests += rtnetlink.hairpin(space.hairpin, files[space.node])
     return netlink.datagrams(NETLINK_ROUTE, requests)

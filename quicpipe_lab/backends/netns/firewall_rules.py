@@ -14,12 +14,15 @@ from quicpipe_lab.model.nat import MappingRefresh
 _FORWARD = 10  # behind the cuts
 
 
-def firewall_table(behavior: FirewallBehavior, wan: str) -> Table:
-    """Raises UnsupportedBehaviorError."""
+def firewall_table(behavior: FirewallBehavior, wan: str, family: str = "ip") -> Table:
+    """``family`` is ``ip`` or ``ip6``. Raises UnsupportedBehaviorError."""
     lifetime_s = whole_seconds(behavior.state_lifetime_s, "state_lifetime_s")
     filtered_by = FILTERED_BY[behavior.filtering]
     contact_out = ["ip saddr", "udp sport", *filtered_by]
     contact_in = ["ip daddr", "udp dport", *(REVERSED[one] for one in filtered_by)]
+    if family == "ip6":
+        contact_out = [one.replace("ip ", "ip6 ") for one in contact_out]
+        contact_in = [one.replace("ip ", "ip6 ") for one in contact_in]
     out, into = f'oifname "{wan}"', f'iifname "{wan}"'
     rules = _forbidden(behavior, out)
     rules.append([out, "meta l4proto udp", f"update @contacted {{ {concatenate(contact_out)} }}"])
@@ -28,7 +31,7 @@ def firewall_table(behavior: FirewallBehavior, wan: str) -> Table:
         known.append(f"update @contacted {{ {concatenate(contact_in)} }}")
     rules += [
         [*known, "accept"],
-        [into, "meta l4proto udp", REACTIONS[behavior.unsolicited]],
+        [into, "meta l4proto udp", _reaction(behavior, family)],
         [into, "ct state established,related", "accept"],
         [into, "drop"],
     ]
@@ -36,6 +39,13 @@ def firewall_table(behavior: FirewallBehavior, wan: str) -> Table:
         "firewall",
         [Set("contacted", types_of(contact_out), [], lifetime_s)],
         [Chain("forward", "filter", "forward", _FORWARD, rules)],
+        family,
+    )
+
+
+def _reaction(behavior: FirewallBehavior, family: str) -> str:
+    return REACTIONS[behavior.unsolicited].replace(
+        "icmp ", "icmpv6 " if family == "ip6" else "icmp "
     )
 
 

@@ -14,6 +14,8 @@ from quicpipe_lab.model.nat import (
 _TYPES = {
     "ip saddr": "ipv4_addr",
     "ip daddr": "ipv4_addr",
+    "ip6 saddr": "ipv6_addr",
+    "ip6 daddr": "ipv6_addr",
     "udp sport": "inet_service",
     "udp dport": "inet_service",
     "ct original ip saddr": "ipv4_addr",

@@ -19,8 +19,9 @@ from quicpipe_lab.backends.netns.statements import VERDICTS, Expression, express
 NETLINK_NETFILTER = 12
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 
+_FAMILIES = {"inet": 1, "ip": socket.AF_INET, "ip6": socket.AF_INET6}
 # Of each type, its number in nft and its size.
-_TYPES = {"ipv4_addr": (7, 4), "inet_service": (13, 2), "ifname": (41, 16)}
+_TYPES = {"ipv4_addr": (7, 4), "ipv6_addr": (8, 16), "inet_service": (13, 2), "ifname": (41, 16)}
 _HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
 # Where a prefix is not the expression's name.
 _PREFIXES = {"numgen": "NG"}
@@ -44,18 +45,18 @@ class _EncodedRule(nfnetlink.nfgen_msg):  # type: ignore[misc, name-defined]
 
 def add_table(table: Table) -> Datagram:
     """A transaction that adds the table whole."""
-    return _transaction([_new_table(table.name), *_contents(table)])
+    return _transaction([_new_table(table), *_contents(table)])
 
 
 def replace_table(table: Table) -> Datagram:
     """A transaction that puts the table in the place of one of its name, or of none."""
     delete = encode(
-        _message(nftsocket.nft_table_msg, [("NFTA_TABLE_NAME", table.name)]),
+        _message(nftsocket.nft_table_msg, [("NFTA_TABLE_NAME", table.name)], table.family),
         _kind(nftsocket.NFT_MSG_DELTABLE),
         0,
         f"deleting nftables table {table.name!r}",
     )
-    return _transaction([_new_table(table.name), delete, _new_table(table.name), *_contents(table)])
+    return _transaction([_new_table(table), delete, _new_table(table), *_contents(table)])
 
 
 def commit(transaction: Datagram) -> None:
@@ -64,24 +65,23 @@ def commit(transaction: Datagram) -> None:
 
 
 def _contents(table: Table) -> list[Request]:
-    requests = [_new_set(table.name, one, number + 1) for number, one in enumerate(table.sets)]
-    requests += [_new_chain(table.name, chain) for chain in table.chains]
+    requests = [_new_set(table, one, number + 1) for number, one in enumerate(table.sets)]
+    requests += [_new_chain(table, chain) for chain in table.chains]
     for chain in table.chains:
-        requests += [_new_rule(table.name, chain.name, rule) for rule in chain.rules]
+        requests += [_new_rule(table, chain.name, rule) for rule in chain.rules]
     return requests
 
 
-def _new_table(name: str) -> Request:
-    message = _message(nftsocket.nft_table_msg, [("NFTA_TABLE_NAME", name)])
-    return encode(
-        message, _kind(nftsocket.NFT_MSG_NEWTABLE), netlink.NLM_F_CREATE, f"nftables table {name!r}"
-    )
+def _new_table(table: Table) -> Request:
+    message = _message(nftsocket.nft_table_msg, [("NFTA_TABLE_NAME", table.name)], table.family)
+    purpose = f"nftables table {table.name!r}"
+    return encode(message, _kind(nftsocket.NFT_MSG_NEWTABLE), netlink.NLM_F_CREATE, purpose)
 
 
-def _new_set(table: str, one: Set, number: int) -> Request:
+def _new_set(table: Table, one: Set, number: int) -> Request:
     key_type, key_size_bytes = _concatenation(one.key)
     attributes = [
-        ("NFTA_SET_TABLE", table),
+        ("NFTA_SET_TABLE", table.name),
         ("NFTA_SET_NAME", one.name),
         ("NFTA_SET_KEY_TYPE", key_type),
         ("NFTA_SET_KEY_LEN", key_size_bytes),
@@ -98,7 +98,7 @@ def _new_set(table: str, one: Set, number: int) -> Request:
             ("NFTA_SET_DATA_LEN", data_size_bytes),
         ]
     attributes.append(("NFTA_SET_FLAGS", flags))
-    message = _message(nftsocket.nft_set_msg, attributes)
+    message = _message(nftsocket.nft_set_msg, attributes, table.family)
     return encode(
         message, _kind(nftsocket.NFT_MSG_NEWSET), netlink.NLM_F_CREATE, f"nftables set {one.name!r}"
     )
@@ -114,9 +114,9 @@ def _concatenation(types: list[str]) -> tuple[int, int]:
     return number, sum(padded(_TYPES[name][1]) for name in types)
 
 
-def _new_chain(table: str, chain: Chain) -> Request:
+def _new_chain(table: Table, chain: Chain) -> Request:
     attributes: list[tuple[str, Any]] = [
-        ("NFTA_CHAIN_TABLE", table),
+        ("NFTA_CHAIN_TABLE", table.name),
         ("NFTA_CHAIN_NAME", chain.name),
     ]
     if chain.kind:
@@ -126,7 +126,7 @@ def _new_chain(table: str, chain: Chain) -> Request:
             ("NFTA_CHAIN_TYPE", chain.kind),
             ("NFTA_CHAIN_POLICY", VERDICTS["accept"]),
         ]
-    message = _message(nftsocket.nft_chain_msg, attributes)
+    message = _message(nftsocket.nft_chain_msg, attributes, table.family)
     return encode(
         message,
         _kind(nftsocket.NFT_MSG_NEWCHAIN),
@@ -135,7 +135,7 @@ def _new_chain(table: str, chain: Chain) -> Request:
     )
 
 
-def _new_rule(table: str, chain: str, rule: list[str]) -> Request:
+def _new_rule(table: Table, chain: str, rule: list[str]) -> Request:
     encoded = b"".join(
         _encode_expression(expression)
         for statement in rule
@@ -144,10 +144,11 @@ def _new_rule(table: str, chain: str, rule: list[str]) -> Request:
     message = _message(
         _EncodedRule,
         [
-            ("NFTA_RULE_TABLE", table),
+            ("NFTA_RULE_TABLE", table.name),
             ("NFTA_RULE_CHAIN", chain),
             ("NFTA_RULE_EXPRESSIONS", encoded),
         ],
+        table.family,
     )
     flags = netlink.NLM_F_CREATE | netlink.NLM_F_APPEND
     purpose = f"nftables rule {' '.join(rule)!r}"
@@ -170,9 +171,9 @@ def _encode_expression(expression: Expression) -> bytes:
     return _encoded_expressions[key]
 
 
-def _message(kind: type, attributes: list[tuple[str, Any]]) -> Any:
+def _message(kind: type, attributes: list[tuple[str, Any]], family: str = "ip") -> Any:
     message = kind()
-    message["nfgen_family"] = socket.AF_INET
+    message["nfgen_family"] = _FAMILIES[family]
     message["attrs"] = attributes
     return message
 

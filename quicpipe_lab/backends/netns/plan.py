@@ -13,6 +13,7 @@ from quicpipe_lab.backends.netns.blueprint import (
 )
 from quicpipe_lab.backends.netns.firewall_rules import firewall_table
 from quicpipe_lab.backends.netns.impairment import Means, means_by_link
+from quicpipe_lab.backends.netns.ipv6 import ipv6_of, ipv6_sysctls, ipv6_tables
 from quicpipe_lab.backends.netns.rules import (
     HAIRPIN_IN,
     HAIRPIN_OUT,
@@ -20,6 +21,7 @@ from quicpipe_lab.backends.netns.rules import (
     conntrack_sysctls,
     nat_table,
 )
+from quicpipe_lab.model.ipv6 import Ipv6Addresses
 from quicpipe_lab.model.nat import Hairpinning
 from quicpipe_lab.model.topology import (
     CORE,
@@ -60,9 +62,32 @@ def plan(topology: Topology, seed: int = 1, *, netem: bool = False) -> Blueprint
     spaces = [
         _space(topology, node, children[node], names, means) for node in (CORE, *topology.uplinks)
     ]
+    if topology.dual_stack:
+        spaces = _with_ipv6(topology, spaces, names)
     if any(wire.through for space in spaces for wire in space.wires):
         spaces.append(Space(WIRES, _sysctls(forwards=False), [], None, [], [], [], [], None))
     return Blueprint(topology.name, spaces)
+
+
+def _with_ipv6(
+    topology: Topology, spaces: list[Space], names: dict[str, dict[str, str]]
+) -> list[Space]:
+    """Nodes without IPv6 addresses stay as they are."""
+    addresses = Ipv6Addresses(topology)
+    own: dict[str, Wire] = {wire.lower_node: wire for space in spaces for wire in space.wires}
+    changed = []
+    for space in spaces:
+        ipv6 = ipv6_of(addresses, space.node, own.get(space.node), space.wires)
+        if ipv6 is None:
+            changed.append(space)
+            continue
+        known, uplink = topology.by_name.get(space.node), topology.uplinks.get(space.node)
+        tables = list(space.tables)
+        if known is not None and uplink is not None:
+            tables += ipv6_tables(addresses, known, names[space.node][uplink.upper])
+        sysctls = [*space.sysctls, *ipv6_sysctls(forwards=not isinstance(known, Host))]
+        changed.append(space._replace(sysctls=sysctls, tables=tables, ipv6=ipv6))
+    return changed
 
 
 def _space(

@@ -3,7 +3,7 @@
 import socket
 from typing import Any
 
-from quicpipe_lab.backends.netns.blueprint import End, Hairpin
+from quicpipe_lab.backends.netns.blueprint import End, Hairpin, Ipv6
 from quicpipe_lab.backends.netns.encoders import (
     NLM_F_NEW,
     encode,
@@ -22,6 +22,7 @@ _MAIN_TABLE, _LOCAL_TABLE, _HAIRPIN_TABLE = 254, 255, 100
 _HAIRPIN_FIRST, _LOCAL_NEXT = 10, 20
 _NEW_RULE, _DELETE_RULE = 32, 33  # RTM_NEWRULE and RTM_DELRULE
 _TO_TABLE = 1  # FR_ACT_TO_TBL
+_NO_DETECTION = 2  # IFA_F_NODAD
 
 
 def loopback_up() -> Request:
@@ -102,16 +103,20 @@ def _address(index: int, address: str, prefix_length: int) -> Request:
 
 def neighbour(end: End, other: End) -> Request:
     """The other end's MAC address for good: no first packet waits for ARP, or is lost to it."""
+    return _neighbour(socket.AF_INET, end.number, other.address, other.mac)
+
+
+def _neighbour(family: int, number: int, address: str, mac: str) -> Request:
     message = ndmsg.ndmsg()
     message.setvalue(
         {
-            "family": socket.AF_INET,
-            "ifindex": end.number,
+            "family": family,
+            "ifindex": number,
             "state": ndmsg.NUD_PERMANENT,
-            "attrs": [("NDA_DST", other.address), ("NDA_LLADDR", other.mac)],
+            "attrs": [("NDA_DST", address), ("NDA_LLADDR", mac)],
         }
     )
-    return encode(message, rtnl.RTM_NEWNEIGH, NLM_F_NEW, f"neighbour {other.address}")
+    return encode(message, rtnl.RTM_NEWNEIGH, NLM_F_NEW, f"neighbour {address}")
 
 
 def default_route(gateway: str) -> Request:
@@ -128,12 +133,17 @@ def route(network: str, gateway: str) -> Request:
 
 
 def _route(
-    length: int, scope: str, table: int, attributes: list[tuple[str, Any]], purpose: str
+    length: int,
+    scope: str,
+    table: int,
+    attributes: list[tuple[str, Any]],
+    purpose: str,
+    family: int = socket.AF_INET,
 ) -> Request:
     message = rtmsg.rtmsg()
     message.setvalue(
         {
-            "family": socket.AF_INET,
+            "family": family,
             "dst_len": length,
             "table": table,
             "proto": rtnl.rt_proto["static"],
@@ -143,6 +153,34 @@ def _route(
         }
     )
     return encode(message, rtnl.RTM_NEWROUTE, NLM_F_NEW, purpose)
+
+
+def ipv6(own: Ipv6) -> list[Request]:
+    """Addresses are used at once: nobody asks whether another has them (RFC 4862, 5.4)."""
+    requests = []
+    for number, text, length in own.addresses:
+        message = ifaddrmsg.ifaddrmsg()
+        message.setvalue(
+            {
+                "family": socket.AF_INET6,
+                "prefixlen": int(length),
+                "index": int(number),
+                "flags": _NO_DETECTION,
+                "attrs": [("IFA_LOCAL", text), ("IFA_ADDRESS", text)],
+            }
+        )
+        requests.append(encode(message, rtnl.RTM_NEWADDR, NLM_F_NEW, f"address {text}"))
+    for number, text, mac in own.neighbours:
+        requests.append(_neighbour(socket.AF_INET6, int(number), text, mac))
+    routes = [*own.routes, *([["::/0", own.gateway]] if own.gateway else [])]
+    for network, gateway in routes:
+        address, _, length = network.partition("/")
+        attributes = [("RTA_GATEWAY", gateway)] + ([("RTA_DST", address)] if length != "0" else [])
+        purpose = f"route to {network}"
+        requests.append(
+            _route(int(length), "universe", _MAIN_TABLE, attributes, purpose, socket.AF_INET6)
+        )
+    return requests
 
 
 def hairpin(hairpin: Hairpin, space: int) -> list[Request]:

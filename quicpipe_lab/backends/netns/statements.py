@@ -3,16 +3,18 @@
 This knows the part of the language that the lab's own rules use, and refuses everything else:
 
     SELECTOR [!=] VALUE             VALUE may be a range of ports, FIRST-LAST
+    ip6 (saddr|daddr) PREFIX
     udp sport & MASK == VALUE
     KEY [!=] @SET                   KEY is SELECTOR . SELECTOR ...
     SELECTOR set KEY map @MAP
     snat to KEY map @MAP
     snat to ADDRESS[:SELECTOR]
+    (snat|dnat) ip6 prefix to PREFIX
     masquerade [to :FIRST-LAST | to :SELECTOR] [fully-random]
     numgen inc mod COUNT VALUE
     update @SET { KEY }
     update @MAP { KEY : KEY }
-    reject with icmp CODE
+    reject with (icmp|icmpv6) CODE
     jump CHAIN | notrack | accept | drop
 
 Four things are the kernel's but not the language's, whose grammar has no room for them:
@@ -28,7 +30,7 @@ import re
 import socket
 import struct
 from collections.abc import Iterator
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Network
 from typing import Any
 
 Expression = tuple[str, list[tuple[str, Any]]]
@@ -36,7 +38,13 @@ Expression = tuple[str, list[tuple[str, Any]]]
 
 VERDICTS = {"drop": 0, "accept": 1, "jump": -3}
 _CT_STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
-_ICMP_CODES = {"port-unreachable": 3, "admin-prohibited": 13}
+_CT_DESTINATION_NAT = 32  # IPS_DST_NAT
+_ICMP_CODES = {
+    "icmp port-unreachable": 3,
+    "icmp admin-prohibited": 13,
+    "icmpv6 port-unreachable": 4,
+    "icmpv6 admin-prohibited": 1,
+}
 _PROTOCOLS = {"icmp": socket.IPPROTO_ICMP, "tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 
 # The kernel's registers, four bytes each; a key of several fields lies in one after the other.
@@ -51,10 +59,13 @@ _SELECTORS: dict[str, tuple[str, list[tuple[str, Any]], int]] = {
     "oifname": ("meta", [("KEY", 7)], 16),
     "meta l4proto": ("meta", [("KEY", 16)], 1),
     "ct state": ("ct", [("KEY", 0)], 4),
+    "ct status": ("ct", [("KEY", 2)], 4),
     "ct original ip saddr": ("ct", [("KEY", 19), ("DIRECTION", 0)], 4),
     "ct original proto-src": ("ct", [("KEY", 11), ("DIRECTION", 0)], 2),
     "ip saddr": ("payload", [("BASE", 1), ("OFFSET", 12), ("LEN", 4)], 4),
     "ip daddr": ("payload", [("BASE", 1), ("OFFSET", 16), ("LEN", 4)], 4),
+    "ip6 saddr": ("payload", [("BASE", 1), ("OFFSET", 8), ("LEN", 16)], 16),
+    "ip6 daddr": ("payload", [("BASE", 1), ("OFFSET", 24), ("LEN", 16)], 16),
     "udp sport": ("payload", [("BASE", 2), ("OFFSET", 0), ("LEN", 2)], 2),
     "udp dport": ("payload", [("BASE", 2), ("OFFSET", 2), ("LEN", 2)], 2),
 }
@@ -81,12 +92,14 @@ def expressions(statement: str) -> list[Expression]:
     if head == "notrack":
         return [("notrack", [])]
     if head == "reject":
-        code = _ICMP_CODES[rest.removeprefix("with icmp ")]
+        code = _ICMP_CODES[rest.removeprefix("with ")]
         return [("reject", [("TYPE", 0), ("ICMP_CODE", code)])]
     if head == "update":
         return _update(rest)
     if head == "masquerade":
         return _masquerade(rest)
+    if " prefix to " in statement:
+        return _translate_prefix(head, statement.rpartition(" ")[2])
     if head == "snat":
         return _translate_source(rest.removeprefix("to "))
     if head == "draw":
@@ -110,7 +123,15 @@ def _match(statement: str) -> list[Expression]:
         loads, _ = _load(masked[1])
         mask = _constant(masked[1], masked[2])
         return [*loads, _mask(mask), _compare(_EQUAL, _constant(masked[1], right))]
+    if left in ("ip6 saddr", "ip6 daddr"):
+        return _match_prefix(left, right)
     loads, _ = _load(left)
+    if left == "ct status":
+        return [
+            *loads,
+            _mask(struct.pack("=I", _CT_DESTINATION_NAT)),
+            _compare(_UNEQUAL, bytes(4)),
+        ]
     if left == "ct state":
         states = struct.pack("=I", sum(_CT_STATES[state] for state in right.split(",")))
         return [*loads, _mask(states), _compare(_UNEQUAL, bytes(4))]
@@ -182,6 +203,36 @@ def _translate_source(rest: str) -> list[Expression]:
     loads, _ = _load(address)
     more, registers = _ports(ports, _REGISTER + 1)
     return [*loads, *more, ("nat", [*attributes, *registers, *_flags(rest, registers)])]
+
+
+def _match_prefix(selector: str, text: str) -> list[Expression]:
+    """Of whole bytes."""
+    prefix = IPv6Network(text)
+    size_bytes = prefix.prefixlen // 8
+    name, attributes, _ = _SELECTORS[selector]
+    loaded = [(key, size_bytes if key == "LEN" else value) for key, value in attributes]
+    return [
+        (name, [("DREG", _REGISTER), *loaded]),
+        _compare(_EQUAL, prefix.network_address.packed[:size_bytes]),
+    ]
+
+
+def _translate_prefix(kind: str, text: str) -> list[Expression]:
+    """The bits behind the prefix stay as they are."""
+    prefix = IPv6Network(text)
+    first, last = _REGISTER, _REGISTER + 4
+    attributes: list[tuple[str, Any]] = [
+        ("TYPE", int(kind == "dnat")),
+        ("FAMILY", socket.AF_INET6),
+        ("REG_ADDR_MIN", first),
+        ("REG_ADDR_MAX", last),
+        ("FLAGS", ("NF_NAT_RANGE_NETMAP",)),
+    ]
+    return [
+        _immediate(first, prefix.network_address.packed),
+        _immediate(last, prefix.broadcast_address.packed),
+        ("nat", attributes),
+    ]
 
 
 def _flags(text: str, ports: list[tuple[str, Any]]) -> list[tuple[str, Any]]:

@@ -16,12 +16,14 @@ from quicpipe_lab.backends.netns.lab import Lab
 
 DEADLINE_S = 5.0
 
+_ANY: dict[int, str] = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+
 _AGENT = """
 import json, socket, sys
 control = socket.socket(fileno=3)
 while request := control.recv(4096):
-    kind, protocol, host, port = json.loads(request)
-    made = socket.socket(socket.AF_INET, kind, protocol)
+    family, kind, protocol, host, port = json.loads(request)
+    made = socket.socket(family, kind, protocol)
     if port is not None:
         made.bind((host, port))
     socket.send_fds(control, [b"!"], [made.fileno()])
@@ -41,6 +43,14 @@ class Sockets:
         """Bound to a port of every address of the node; operations give up after the deadline."""
         return self._make(node, socket.SOCK_DGRAM, 0, port)
 
+    def udp6(self, node: str, port: int = 0) -> socket.socket:
+        """The same with IPv6."""
+        return self._make(node, socket.SOCK_DGRAM, 0, port, socket.AF_INET6)
+
+    def tcp6(self, node: str, port: int = 0) -> socket.socket:
+        """Bound, not listening, with IPv6."""
+        return self._make(node, socket.SOCK_STREAM, 0, port, socket.AF_INET6)
+
     def tcp(self, node: str, port: int = 0) -> socket.socket:
         """Bound, not listening."""
         return self._make(node, socket.SOCK_STREAM, 0, port)
@@ -54,7 +64,14 @@ class Sockets:
         for sock in [*self._made, *self._agents.values()]:
             sock.close()
 
-    def _make(self, node: str, kind: int, protocol: int, port: int | None) -> socket.socket:
+    def _make(
+        self,
+        node: str,
+        kind: int,
+        protocol: int,
+        port: int | None,
+        family: int = socket.AF_INET,
+    ) -> socket.socket:
         agent = self._agents.get(node)
         if agent is None:
             agent, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -63,7 +80,7 @@ class Sockets:
                 argv = [sys.executable, "-I", "-S", "-c", _AGENT]
                 self._lab.spawn(node, argv, extra_fds={3: there.fileno()}).close()
             self._agents[node] = agent
-        agent.send(json.dumps([kind, protocol, "0.0.0.0", port]).encode())
+        agent.send(json.dumps([family, kind, protocol, _ANY[family], port]).encode())
         _, (fd,), _, _ = socket.recv_fds(agent, 1, 1)
         made = socket.socket(fileno=fd)
         made.settimeout(DEADLINE_S)

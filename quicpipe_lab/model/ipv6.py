@@ -1,0 +1,91 @@
+"""IPv6 addresses of a dual-stack topology, beside the IPv4 ones that every topology has.
+
+The core's realm is 2001:db8::/32 (RFC 3849). Routers that do not translate extend it, one /64 for
+each link. Behind one that does lies a realm of unique local addresses (RFC 4193); its prefix has
+the same checksum as the one that NPTv6 puts in its place, so that RFC 6296's checksum-neutral
+mapping (2.6) changes the prefix and not a bit more.
+"""
+
+from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network
+
+from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model.nat import Ipv6Behavior
+from quicpipe_lab.model.topology import CORE, Host, Nat, Topology
+
+_GLOBAL = IPv6Network("2001:db8::/48")
+_SAME_CHECKSUM = 0x2300
+"""The one's complement sum of 2001:db8:N and that of fd00:db8:2300+N are the same."""
+_MOST_LINKS = 0xFFFF - _SAME_CHECKSUM
+
+
+@dataclass(frozen=True, slots=True)
+class Ipv6Uplink:
+    """A link's addresses."""
+
+    lower_address: IPv6Address
+    upper_address: IPv6Address
+    network: IPv6Network
+
+
+class Ipv6Addresses:
+    """All of a topology's. Raises ScenarioError.
+
+    ``uplinks`` is empty where the topology is not dual-stack, and lacks the nodes that have no
+    IPv6, by the name of the lower node.
+    """
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self._numbers = {name: number for number, name in enumerate(topology.uplinks, 1)}
+        self.uplinks: dict[str, Ipv6Uplink] = {}
+        if not topology.dual_stack:
+            return
+        if len(topology.uplinks) > _MOST_LINKS:
+            raise ScenarioError("dual_stack", f"no more than {_MOST_LINKS} links have IPv6")
+        for name, number in self._numbers.items():
+            realm = self._realm(topology.uplinks[name].upper)
+            if realm is not None:
+                network = IPv6Network((int(realm.network_address) + (number << 64), 64))
+                self.uplinks[name] = Ipv6Uplink(network[2], network[1], network)
+            if self._behavior(name) is Ipv6Behavior.NPTV6 and realm != _GLOBAL:
+                raise ScenarioError(
+                    f"node {name!r}",
+                    "ipv6 = 'nptv6' (RFC 6296, 4.1) needs a prefix of its own, which nobody has"
+                    " who is behind a router that translates or has no IPv6",
+                )
+
+    def prefixes(self, name: str) -> tuple[IPv6Network, IPv6Network]:
+        """The prefix inside a NAT that translates, and the one that NPTv6 puts in its place."""
+        number = self._numbers[name]
+        return (
+            IPv6Network(f"fd00:db8:{_SAME_CHECKSUM + number:x}::/48"),
+            IPv6Network(f"2001:db8:{number:x}::/48"),
+        )
+
+    def behind(self, name: str) -> list[IPv6Network]:
+        """What is reached through a node, its uplink not counted."""
+        if name not in self.uplinks or isinstance(self._topology.by_name[name], Host):
+            return []
+        behavior = self._behavior(name)
+        if behavior is Ipv6Behavior.NPTV6:
+            return [self.prefixes(name)[1]]
+        found: list[IPv6Network] = []
+        if behavior is Ipv6Behavior.ROUTED:
+            for uplink in self._topology.children(name):
+                found += [self.uplinks[uplink.lower].network, *self.behind(uplink.lower)]
+        return found
+
+    def _realm(self, router: str) -> IPv6Network | None:
+        """The prefix that links below a router are in: nodes come after those above them."""
+        if router == CORE:
+            return _GLOBAL
+        if router not in self.uplinks or self._behavior(router) is Ipv6Behavior.NONE:
+            return None
+        if self._behavior(router) is Ipv6Behavior.ROUTED:
+            return self._realm(self._topology.uplinks[router].upper)
+        return self.prefixes(router)[0]
+
+    def _behavior(self, name: str) -> Ipv6Behavior:
+        node = self._topology.by_name[name]
+        return node.behavior.ipv6 if isinstance(node, Nat) else Ipv6Behavior.ROUTED
