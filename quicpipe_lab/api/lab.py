@@ -25,6 +25,11 @@ from quicpipe_lab.model.topology import CORE, Topology
 
 T = TypeVar("T")
 
+_TICK_S = 0.2
+"""How often the loop wakes up while a lab is up. A notebook's kernel cancels an interrupted cell by
+a callback that it puts into the loop from a signal handler, which wakes nobody (ipykernel 7.4 with
+tornado 6.6): without ticks, an interrupt would wait as long as the program that it is to end."""
+
 
 class Node:
     """A node of a running lab."""
@@ -98,6 +103,7 @@ class Lab:
         self._run_dir = None if run_dir is None else Path(run_dir).absolute()
         self._thread: ThreadPoolExecutor | None = None
         self._running: set[Program] = set()
+        self._tick_timer: asyncio.TimerHandle | None = None
         self._started = 0
 
     def __repr__(self) -> str:
@@ -142,6 +148,7 @@ class Lab:
         if self._run_dir is not None:
             self._run_dir.mkdir(parents=True, exist_ok=True)
         self._thread = ThreadPoolExecutor(1, "quicpipe-lab")
+        self._tick()
         try:
             await self._call(self._lab.up)
         except BaseException:
@@ -156,6 +163,8 @@ class Lab:
         try:
             await self._call(self._lab.down)
         finally:
+            if self._tick_timer is not None:
+                self._tick_timer.cancel()
             thread, self._thread = self._thread, None
             if thread is not None:
                 thread.shutdown(wait=False)
@@ -212,6 +221,9 @@ class Lab:
         program = Program(spawned[0], output, started_s, self._kill, self._note_end)
         self._running.add(program)
         return program
+
+    def _tick(self) -> None:
+        self._tick_timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
 
     async def _kill(self, process: netns.Process) -> None:
         await self._call(lambda: self._lab.kill(process))

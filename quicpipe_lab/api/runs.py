@@ -1,6 +1,8 @@
 """Scenarios to run, without asyncio: a run has the thread that it is called in."""
 
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from quicpipe_lab import resources
@@ -30,8 +32,11 @@ class _Scenarios(Mapping[str, Scenario]):
 scenarios = _Scenarios()
 
 
-def run(scenario: Scenario | str, **options: Any) -> RunResult:
+def run(
+    scenario: Scenario | str, *, run_dir: str | os.PathLike[str] | None = None, **options: Any
+) -> RunResult:
     """Run a scenario, also by its name or path; it blocks. See backends.base.run for the rest."""
     if isinstance(scenario, str):
         scenario = resources.find_scenario(scenario)
-    return base.run(scenario, **options)
+    folder = None if run_dir is None else Path(run_dir)
+    return base.run(scenario, run_dir=folder, **options)

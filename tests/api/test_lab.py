@@ -210,6 +210,26 @@ def test_cancelled_while_it_comes_up() -> None:
     play(story())
 
 
+def test_interrupt_as_notebooks_have_it() -> None:
+    """A signal handler cancels by a callback that does not wake the loop: the lab has it wake."""
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        async with Lab("one-home") as lab:
+            task = asyncio.create_task(lab["alice"].run(["sleep", "1000"]))
+            before = signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon(task.cancel))
+            try:
+                started_s = loop.time()
+                threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                assert loop.time() - started_s < _DEADLINE_S / 2
+            finally:
+                signal.signal(signal.SIGUSR1, before)
+
+    play(story())
+
+
 _INTERRUPTED = """
 import asyncio
 from quicpipe_lab import Lab
@@ -265,6 +285,6 @@ def test_scenarios() -> None:
 
 
 def test_run(tmp_path: Path) -> None:
-    result = quicpipe_lab.run("public-to-nat", run_dir=tmp_path)
+    result = quicpipe_lab.run("public-to-nat", run_dir=str(tmp_path))
     assert result.ok
     assert (tmp_path / "result.json").exists()
