@@ -23,7 +23,8 @@ from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import Clock, RunResult
 from quicpipe_lab.model.scenario import Outcome, Scenario
 
-RELAY_PORT = 4433
+RELAY_PORT = 443
+"""HTTP/3's own port, which even strict firewalls let out."""
 START_WITHIN_S = 15.0
 """For each program to come up, on a machine that is busy with other things."""
 END_WITHIN_S = 10.0

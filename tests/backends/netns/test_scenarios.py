@@ -121,7 +121,7 @@ def test_bundled_scenario_ends_as_expected(name: str, tmp_path: Path) -> None:
     assert f"{name}: " in done.stdout
     assert "as expected" in done.stdout
     result = RunResult.from_json(json.loads((tmp_path / "run" / "result.json").read_text()))
-    assert result.failure is None
+    assert (result.failure is None) == (result.outcome is not Outcome.FAILED)
     if result.outcome is Outcome.RELAYED:
         assert result.bytes.direct == 0
 
