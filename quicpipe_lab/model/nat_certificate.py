@@ -7,9 +7,18 @@ from typing import Any
 from quicpipe_lab.model import nat_measurement as words
 from quicpipe_lab.model.firewall import UdpPolicy
 from quicpipe_lab.model.nat import AddressPooling, Hairpinning
-from quicpipe_lab.model.nat_declaration import Chain, Declaration, declare, declare_blocked
+from quicpipe_lab.model.nat_declaration import (
+    Chain,
+    Declaration,
+    declare,
+    declare_blocked,
+    mapping_limit,
+)
 from quicpipe_lab.model.nat_measurement import NatMeasurement, Property
 from quicpipe_lab.model.result import Certified
+
+MAPPINGS_NEEDED = 64
+"""About twice what the tests make for one host where each flow has a mapping, lifetimes apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,16 @@ def certify(
         if finding is not None:
             findings.append(finding)
     return Certificate(nat, host, tuple(through), tuple(findings))
+
+
+def uncertified(router: str, host: str | None, through: Sequence[str], chain: Chain) -> Certificate:
+    """Of one that cannot be looked at: nobody is behind it, or there are too few mappings."""
+    limit = mapping_limit(chain) if chain else None
+    if limit is None:
+        return Certificate(router, host, tuple(through), ())
+    remark = f"too few for the tests, which need {MAPPINGS_NEEDED}"
+    finding = Finding(Property.LIMIT, str(limit), None, None, remark)
+    return Certificate(router, host, tuple(through), (finding,))
 
 
 def certify_blocked(

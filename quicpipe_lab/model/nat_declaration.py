@@ -67,6 +67,9 @@ def declare(chain: Chain, external_hosts: Sequence[str]) -> Declaration:
     _declare_addresses(declaration, chain[-1], external_hosts)
     _declare_hairpinning(declaration, chain)
     _declare_reaction(declaration, chain)
+    if (limit := mapping_limit(chain)) is not None:
+        declaration.words[Property.LIMIT] = str(limit)
+        declaration.remarks[Property.LIMIT] = "not measured: the mappings are the lab's to use"
     _declare_equal(declaration, Property.REFRESH, [one.refresh.value for one in chain])
     return declaration
 
@@ -74,6 +77,12 @@ def declare(chain: Chain, external_hosts: Sequence[str]) -> Declaration:
 def declare_blocked(policy: UdpPolicy) -> Declaration:
     """Behind a firewall that lets no question to the usual port through, there is but this."""
     return Declaration({Property.UDP: policy.value})
+
+
+def mapping_limit(chain: Chain) -> int | None:
+    """How many mappings a host may have at a time, if there is a limit."""
+    limits = [one.mappings_per_subscriber for one in chain]
+    return min((one for one in limits if one is not None), default=None)
 
 
 def lifetime_of(behavior: NatBehavior) -> float:

@@ -46,6 +46,7 @@ class Property(StrEnum):
     HAIRPINNING = "hairpinning"
     UNSOLICITED = "unsolicited datagram"
     REJECTION = "answer to what is dropped"
+    LIMIT = "mappings per host"
     LIFETIME = "mapping lifetime"
     REFRESH = "refreshed by"
 

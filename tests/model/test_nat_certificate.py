@@ -253,3 +253,12 @@ def test_nothing_declared_nothing_compared() -> None:
     assert {one.ok for one in found} == {None}
     assert {one.declared for one in found} == {None}
     assert len(found) == len(measured.words) + 1
+
+
+def test_a_limit_on_mappings_is_told_and_left_alone() -> None:
+    limited = NatBehavior(mappings_per_subscriber=100)
+    one = certificate(measurement(), limited)
+    assert one.ok
+    (row,) = [finding for finding in one.findings if finding.property == Property.LIMIT]
+    assert (row.declared, row.measured, row.ok) == ("100", None, None)
+    assert "not measured" in row.remark

@@ -147,7 +147,8 @@ class _Run:
         for one in certificates:
             if (difference := one.difference()) is not None:
                 raise _RunFailedError(difference)
-        self.note("certified", nats=[one.nat for one in certificates])
+        if certificates:
+            self.note("certified", nats=[one.nat for one in certificates])
 
     def _start_actors(self, lab: Lab) -> None:
         relay_host = self.scenario.topology.uplinks[self.scenario.relay].lower_address

@@ -12,8 +12,14 @@ from quicpipe_lab.backends.netns.lab import Lab, Process
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.firewall import UdpPolicy
 from quicpipe_lab.model.nat import NatBehavior
-from quicpipe_lab.model.nat_certificate import Certificate, certify, certify_blocked
-from quicpipe_lab.model.nat_declaration import lifetime_of
+from quicpipe_lab.model.nat_certificate import (
+    MAPPINGS_NEEDED,
+    Certificate,
+    certify,
+    certify_blocked,
+    uncertified,
+)
+from quicpipe_lab.model.nat_declaration import lifetime_of, mapping_limit
 from quicpipe_lab.model.nat_measurement import NatMeasurement
 from quicpipe_lab.model.topology import CORE, SERVICE_ADDRESSES, Firewall, Host, Nat, Topology
 from quicpipe_lab.shell.nat_lifetime import WARM_UP_S
@@ -38,7 +44,8 @@ class Certification:
         self._lab = lab
         self._lifetime = lifetime
         self._hosts = vantage_points(lab.topology)
-        self._batches = _batches(list(dict.fromkeys(self._hosts.values())))
+        pairs = [one for one in self._hosts.values() if _can_be_probed(lab.topology, one[0])]
+        self._batches = _batches(list(dict.fromkeys(pairs)))
         self._running = self._start_next()
 
     def finish(self) -> list[Certificate]:
@@ -61,11 +68,13 @@ class Certification:
 
     def _certificate(self, router: Router, measured: dict[Hosts, NatMeasurement]) -> Certificate:
         hosts = self._hosts.get(router.name)
-        if hosts is None:  # nothing behind it: nobody can be misled by it
-            return Certificate(router.name, None, (), ())
-        host, _ = hosts
         topology = self._lab.topology
+        if hosts is None:  # nobody can be misled by it
+            return uncertified(router.name, None, [], [])
+        host, _ = hosts
         names = [one.name for one in _routers_above(topology, host)]
+        if hosts not in measured:
+            return uncertified(router.name, host, names, _behaviors(topology, host))
         policy = _udp_policy(topology, host)
         if policy is not UdpPolicy.OPEN:
             return certify_blocked(router.name, host, names, policy, measured[hosts])
@@ -91,6 +100,12 @@ def vantage_points(topology: Topology) -> dict[str, Hosts]:
             alike = (one for one in others if [r.behavior for r in above[one]] == kinds)
             found[router.name] = first, next(alike, None)
     return found
+
+
+def _can_be_probed(topology: Topology, host: str) -> bool:
+    """Not where the tests would use up the mappings that the lab's programs need."""
+    limit = mapping_limit(_behaviors(topology, host))
+    return limit is None or limit >= MAPPINGS_NEEDED
 
 
 def _routers(topology: Topology) -> list[Router]:

@@ -35,7 +35,7 @@ from quicpipe_lab.model.nat import (
     PortAssignment,
     UnsolicitedReaction,
 )
-from quicpipe_lab.model.nat_certificate import Certificate
+from quicpipe_lab.model.nat_certificate import MAPPINGS_NEEDED, Certificate
 from quicpipe_lab.model.nat_measurement import Property
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.result import RunResult
@@ -223,6 +223,18 @@ def test_links_that_take_time_or_lose_change_no_verdict(link: LinkBehavior) -> N
     ]
     certificates = check_nats(Topology("far", topology.nodes, tuple(links)))
     assert {one.nat: differing(one) for one in certificates if not one.ok} == {}
+
+
+def test_a_nat_with_few_mappings_keeps_them_for_the_lab() -> None:
+    behaviors = {
+        "few": NatBehavior(mappings_per_subscriber=8),
+        "many": NatBehavior(APDM, mappings_per_subscriber=MAPPINGS_NEEDED),
+    }
+    few, many = check_nats(topology_of(behaviors))
+    assert few.ok
+    assert [(one.declared, one.measured) for one in few.findings] == [("8", None)]
+    assert many.ok, many.difference()
+    assert measured(many)[Property.MAPPING] == "APDM"
 
 
 # More than one NAT on the way
