@@ -35,6 +35,12 @@ class _Pool(NamedTuple):
     first: int
     last: int
 
+    def to(self, ports: str) -> str:
+        """The statement that gives a packet an address of the pool and these ports."""
+        if self.address is None:
+            return f"masquerade to :{ports}"
+        return f"snat to {self.address}:{ports}"
+
 
 def postrouting(
     behavior: NatBehavior,
@@ -120,22 +126,19 @@ def _block(behavior: NatBehavior, addresses: list[str], index: int, subscriber: 
 
 def _choose(behavior: NatBehavior, pool: _Pool) -> tuple[Rules, list[Chain]]:
     """Rules that give a packet an address and a port of the pool, and the chains that they need."""
-    target = "masquerade" if pool.address is None else f"snat to {pool.address}"
     rules: Rules = []
     if behavior.port_assignment is PortAssignment.PRESERVING:
-        to_port = "masquerade to :" if pool.address is None else f"snat to {pool.address}:"
         # Not with conntrack's own eyes: it would share a port as long as the destinations differ.
-        wanted = [_is_free(behavior, pool, "udp sport"), f"{to_port}udp sport"]
-        whole = (pool.first, pool.last) == (LOWEST_PORT, HIGHEST_PORT)
-        limit = [] if whole else [f"udp sport {pool.first}-{pool.last}"]
-        rules.append([*limit, *wanted])
+        wanted = [f"udp sport {pool.first}-{pool.last}", _is_free(behavior, pool, "udp sport")]
+        rules.append([*wanted, pool.to("udp sport")])
     by_kernel = (
         behavior.port_assignment in (PortAssignment.PRESERVING, PortAssignment.RANDOM)
         and (pool.first, pool.last) == (LOWEST_PORT, HIGHEST_PORT)
         and not behavior.port_parity
     )
     if by_kernel:
-        return [*rules, [f"{target} fully-random"]], []
+        # Without a range it would look for a port near an inside port below 1024.
+        return [*rules, [pool.to(f"{pool.first}-{pool.last} fully-random")]], []
     if not behavior.port_parity:
         attempts, chains = _draw(behavior, pool, "any", pool.first, behavior.port_step)
         return [*rules, [f"jump {attempts}"]], chains
@@ -177,8 +180,7 @@ def _draw_chain(behavior: NatBehavior, pool: _Pool, name: str, first: int, step:
         draw += f" << {bits}"
     if first % step:
         draw += f" ^ {first % step}"
-    target = "masquerade to :drawn" if pool.address is None else f"snat to {pool.address}:drawn"
-    return _helper(name, [[draw, _is_free(behavior, pool, "drawn"), target]])
+    return _helper(name, [[draw, _is_free(behavior, pool, "drawn"), pool.to("drawn")]])
 
 
 def _is_free(behavior: NatBehavior, pool: _Pool, port: str) -> str:

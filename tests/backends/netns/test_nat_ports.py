@@ -122,6 +122,12 @@ def test_preserving_within_a_range(sockets: Sockets) -> None:
     assert 20000 <= home.port(home.a(21000), home.one) <= 20999
 
 
+def test_low_inside_ports_get_ports_of_the_range(sockets: Sockets) -> None:
+    for name in ("limit", "keeps-parity"):
+        home = Home(sockets, TOPOLOGY, name)
+        assert home.port(home.b(500), home.one) >= 1024
+
+
 @pytest.mark.parametrize("name", ["parity", "keeps-parity", "step-parity", "block-parity"])
 def test_parity(sockets: Sockets, name: str) -> None:
     """REQ-4; collisions too, as both hosts use the same inside ports."""

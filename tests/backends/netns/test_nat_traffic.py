@@ -17,6 +17,7 @@ from tests.backends.netns.remote import DEADLINE_S, Sockets, port_of, sockets_of
 pytestmark = pytest.mark.netns
 
 LIFETIME_S = 1.0
+UDP_SEGMENT = 103  # udp(7); the socket module has no name for it
 _POLL_S = 0.05
 _PORTS_AT_ONCE = 4096 - 64  # what fits into a netlink message without root
 
@@ -225,3 +226,31 @@ def test_datagrams_longer_than_packets(sockets: Sockets) -> None:
     for sender in (server, other):
         sender.sendto(data, seen)
         assert inside.recv(8192) == data
+
+
+@pytest.mark.parametrize("name", ["plain", "brief"])
+def test_a_nats_own_programs_have_udp(sockets: Sockets, name: str) -> None:
+    """A lab's user may run anything on a NAT, which is a client behind itself."""
+    own, server, stranger = (sockets.udp(node) for node in (name, "relay", "alice"))
+    own.sendto(b"out", (RELAY, port_of(server)))
+    _, seen = server.recvfrom(2048)
+    assert seen[0] == lower_address(name)
+    stranger.sendto(b"stranger", seen)
+    server.sendto(b"answer", seen)
+    assert own.recvfrom(2048) == (b"answer", (RELAY, port_of(server)))
+    assert take_all(own) == []
+
+
+def test_segments_that_the_kernel_parts(sockets: Sockets) -> None:
+    """One call, many datagrams (UDP_SEGMENT of udp(7)): they pass a NAT while they are one."""
+    inside, server = sockets.udp("alice"), sockets.udp("relay")
+    inside.sendto(b"out", (RELAY, port_of(server)))
+    _, seen = server.recvfrom(2048)
+    datagrams = [bytes([number]) * 1200 for number in range(20)]
+    for sender, to, receiver in (
+        (server, seen, inside),
+        (inside, (RELAY, port_of(server)), server),
+    ):
+        sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1200)
+        sender.sendto(b"".join(datagrams), to)
+        assert [receiver.recv(2048) for _ in datagrams] == datagrams

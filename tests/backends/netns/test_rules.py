@@ -51,8 +51,8 @@ table ip nat {
     chain postrouting {
         type nat hook postrouting priority 100; policy accept;
         oifname "core" meta l4proto udp snat to ip saddr . udp sport . ip daddr map @egress
-        oifname "core" meta l4proto udp udp sport != @ports masquerade to :udp sport
-        oifname "core" meta l4proto udp masquerade fully-random
+        oifname "core" meta l4proto udp udp sport 1024-65535 udp sport != @ports masquerade to :udp sport
+        oifname "core" meta l4proto udp masquerade to :1024-65535 fully-random
         oifname "core" masquerade
     }
     chain record {
