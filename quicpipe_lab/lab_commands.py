@@ -156,6 +156,8 @@ def _exec(arguments: argparse.Namespace) -> int:
     argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
     if not argv:
         raise LocalProtocolError("which program? quicpipe-lab exec NODE -- COMMAND...")
+    if argv is arguments.argv and argv[0].startswith("-"):
+        raise LocalProtocolError("options go before the node: exec [--lab NAME] NODE -- COMMAND...")
     return _run(arguments, argv, dict(os.environ))
 
 

@@ -168,6 +168,7 @@ def test_signals_reach_the_whole_program(home: Place, number: signal.Signals) ->
         ),
         (["down", "nonsense"], 2, "there is no running lab 'nonsense'; quicpipe-lab ps shows"),
         (["exec", "alice"], 2, "which program? quicpipe-lab exec NODE -- COMMAND..."),
+        (["exec", "alice", "--lab", "x", "--", "true"], 2, "options go before the node: exec"),
         (["exec", "alice", "nonsense"], 127, "nonsense cannot be started: it is not on the PATH"),
         (["exec", "alice", "/nonsense"], 127, "/nonsense cannot be started: there is no such file"),
         (["exec", "alice", "/etc/hosts"], 126, "/etc/hosts cannot be started: Permission denied"),

@@ -101,12 +101,12 @@ class Terminal:
     def _show(self) -> bool:
         try:
             data = os.read(self.master, _CHUNK_SIZE_BYTES)
+            while data:
+                data = data[os.write(self._outer_output, data) :]
         except BlockingIOError:
             return True
-        except OSError:
+        except OSError:  # the program's end has nobody any more, or ours is gone
             return False
-        while data:
-            data = data[os.write(self._outer_output, data) :]
         return True
 
     def _close_slave(self) -> None:
