@@ -11,6 +11,8 @@ from quicpipe_lab.errors import UnsupportedBehaviorError
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.topology import Link, Topology
 
+PURPOSE = "netem on interface"
+"""How what goes wrong with netem is told from other mishaps of a lab's start."""
 INTERFACE_MTU_BYTES = 1500
 """Of every interface of a lab: nothing longer comes to a link."""
 _MOST_JITTER_S = 2.0

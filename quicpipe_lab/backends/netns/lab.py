@@ -20,7 +20,7 @@ from quicpipe_lab.backends.netns.channel import MAX_FDS, Channel, Message
 from quicpipe_lab.backends.netns.cuts import cut_point, cuts_table
 from quicpipe_lab.backends.netns.failures import raise_described
 from quicpipe_lab.backends.netns.forked import ForkedSupervisor
-from quicpipe_lab.backends.netns.impairment import kernel_has_netem
+from quicpipe_lab.backends.netns.impairment import PURPOSE, kernel_has_netem
 from quicpipe_lab.backends.netns.links import Counters, Links
 from quicpipe_lab.backends.netns.naming import places
 from quicpipe_lab.backends.netns.plan import plan
@@ -131,10 +131,21 @@ class Lab:
             )
         try:
             self._start()
-        except BaseException:
+        except BaseException as error:
             self.down()
-            raise
+            if not (isinstance(error, QuicpipeLabError) and PURPOSE in str(error)):
+                raise
+            self._do_without_netem(error)
+            return self.up()
         return self
+
+    def _do_without_netem(self, error: QuicpipeLabError) -> None:
+        """It is there only for looks, as in a container that sees another kernel's modules."""
+        if self._netem:
+            raise BackendUnavailableError(
+                str(error), "Lab(..., netem=False) does without"
+            ) from None
+        self._netem = False
 
     def _start(self) -> None:
         self._channel, there = Channel.pair()

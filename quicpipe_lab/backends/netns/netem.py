@@ -12,7 +12,7 @@ from typing import Any
 
 from quicpipe_lab.backends.netns import encoders
 from quicpipe_lab.backends.netns.blueprint import End, Netem
-from quicpipe_lab.backends.netns.impairment import why_not_netem
+from quicpipe_lab.backends.netns.impairment import PURPOSE, why_not_netem
 from quicpipe_lab.backends.netns.netlink import NetlinkError, Request, carry_out, datagram
 from quicpipe_lab.errors import UnsupportedBehaviorError
 from quicpipe_lab.model.link import LinkBehavior
@@ -62,7 +62,7 @@ def set_netem(index: int, interface: str, behavior: LinkBehavior, seed: str) -> 
         }
     )
     flags = encoders.netlink.NLM_F_CREATE | encoders.netlink.NLM_F_REPLACE
-    purpose = f"netem on interface {interface!r}"
+    purpose = f"{PURPOSE} {interface!r}"
     return encoders.encode(message, encoders.rtnl.RTM_NEWQDISC, flags, purpose)
 
 

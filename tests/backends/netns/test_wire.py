@@ -8,17 +8,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from quicpipe_lab.backends.netns.doctor import capability
 from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.backends.netns.wire import flipped
-from quicpipe_lab.errors import LocalProtocolError, QuicpipeLabError, UnsupportedBehaviorError
+from quicpipe_lab.errors import (
+    BackendUnavailableError,
+    LocalProtocolError,
+    QuicpipeLabError,
+    UnsupportedBehaviorError,
+)
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.link_model import Drop, LinkModel
 from quicpipe_lab.model.topology import CORE, Host, Link, Topology
+from quicpipe_lab.shell.packet_ring import enter_network_namespace
 from tests.backends.netns.remote import DEADLINE_S, Sockets, port_of, sockets_of, take_all
 
 pytestmark = pytest.mark.netns
@@ -27,6 +35,7 @@ IDLE = LinkBehavior()
 HEADERS_BYTES = 28
 """IPv4's and UDP's."""
 UDP_SEGMENT = 103
+ETH_P_ARP = 0x0806
 
 
 class LinkUnderTest:
@@ -254,6 +263,46 @@ def test_the_wire_ends_with_the_lab_and_its_end_is_noticed() -> None:
         os.kill(wire, signal.SIGKILL)
         with pytest.raises(QuicpipeLabError, match="carries the lab's links is gone"):
             lab.link_counters()
+
+
+def raw_socket(namespace: int, interface: str) -> socket.socket:
+    """Of another network namespace: made in a thread, which alone goes there."""
+
+    def make() -> socket.socket:
+        enter_network_namespace(namespace)
+        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ARP))
+        made.bind((interface, ETH_P_ARP))
+        made.settimeout(DEADLINE_S)
+        return made
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(make).result()
+
+
+def test_what_is_no_ip_packet_passes_whatever_the_link_does() -> None:
+    with link_with(LinkBehavior(delay_s=60.0, loss=1.0)) as path:
+        namespaces = path.lab.namespaces()
+        addresses = b"\xff" * 6 + b"\x02" + bytes(5)
+        request = addresses + ETH_P_ARP.to_bytes(2, "big") + b"who-has".ljust(46)
+        with raw_socket(namespaces[CORE], "a") as core, raw_socket(namespaces["a"], CORE) as a:
+            core.send(request)
+            assert a.recv(100) == request
+        assert path.lab.link_counters()[CORE, "a"].packets == 0
+
+
+def test_a_lab_does_without_netem_where_the_kernel_only_seems_to_have_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if capability("netem").ok:
+        pytest.skip("this kernel has netem")
+    monkeypatch.setattr("quicpipe_lab.backends.netns.lab.kernel_has_netem", lambda: True)
+    topology = Topology("link", (Host("a"),), (Link((CORE, "a"), LinkBehavior(loss=1.0)),))
+    with Lab(topology) as lab, sockets_of(lab) as sockets:
+        path = LinkUnderTest(lab, sockets)
+        path.down(b"lost")
+        assert lab.link_counters()[CORE, "a"].dropped[Drop.LOSS] == 1
+    with pytest.raises(BackendUnavailableError, match=r"netem on interface 'a': .*netem=False"):
+        Lab(topology, netem=True).up()
 
 
 _IN_A_USER_NAMESPACE = """
