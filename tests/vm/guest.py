@@ -30,12 +30,19 @@ BEHAVIORS = {
     "reorder": LinkBehavior(delay_s=2.0),
     "duplicate": LinkBehavior(duplicate=1.0),
     "corrupt": LinkBehavior(corrupt=1.0),
-    "rate": LinkBehavior(rate_bps=80_000),
+    "rate": LinkBehavior(rate_bps=8000),
 }
-COUNTS = {"delay": 5, "jitter": 200, "loss": 1000, "bursts": 2000, "both": 2000, "corrupt": 2000}
+COUNTS = {
+    "delay": 5,
+    "jitter": 200,
+    "loss": 1000,
+    "bursts": 2000,
+    "both": 2000,
+    "corrupt": 2000,
+    "rate": 21,
+}
 SO_RCVBUFFORCE = 33
 """From asm-generic/socket.h; the socket module lacks it."""
-RATE_PACKETS, RATE_SIZE_BYTES = 21, 1000
 
 
 class Sender:
@@ -48,21 +55,21 @@ class Sender:
         self._core = sockets.udp(CORE)
         self._to = str(lab.topology.uplinks[name].lower_address), port_of(self.node)
 
-    def send(self, number: int, size_bytes: int = 100) -> None:
-        """An IP packet of this size, with a number and the time."""
+    def send(self, number: int) -> None:
+        """An IP packet of 100 bytes, with a number and the time."""
         head = f"{number} {time.monotonic()} ".encode()
-        self._core.sendto(head.ljust(size_bytes - 28, b"."), self._to)
+        self._core.sendto(head.ljust(72, b"."), self._to)
 
-    def arrivals(self) -> list[tuple[int, float]]:
-        """Number and seconds on the way, in the order of arrival; -1 for what was changed."""
-        found: list[tuple[int, float]] = []
+    def arrivals(self) -> list[tuple[int, float, float]]:
+        """Number, time of sending and of arrival, in this order; -1 for what was changed."""
+        found: list[tuple[int, float, float]] = []
         while True:
             try:
                 number, sent_s, rest = self.node.recv(2048).split(b" ", 2)
             except TimeoutError:
                 return found
             is_whole = not rest.strip(b".")
-            found.append((int(number) if is_whole else -1, time.monotonic() - float(sent_s)))
+            found.append((int(number) if is_whole else -1, float(sent_s), time.monotonic()))
 
 
 def observe(lab: Lab, sockets: Sockets) -> dict[str, Any]:
@@ -74,9 +81,6 @@ def observe(lab: Lab, sockets: Sockets) -> dict[str, Any]:
             sender.send(0)
             lab.set_link(CORE, name, LinkBehavior(delay_s=2.0, reorder=1.0))
             sender.send(1)
-        elif name == "rate":
-            for number in range(RATE_PACKETS):
-                sender.send(number, RATE_SIZE_BYTES)
         else:
             for number in range(COUNTS.get(name, 100)):
                 sender.send(number)
