@@ -55,6 +55,9 @@ BEHAVIORS = {
     "external-2": NatBehavior(
         filtering=EIF, hairpinning=Hairpinning.EXTERNAL_SOURCE, external_addresses=2
     ),
+    "refusing": NatBehavior(
+        hairpinning=Hairpinning.EXTERNAL_SOURCE, unsolicited=UnsolicitedReaction.ADMIN_PROHIBITED
+    ),
     "linux": PRESETS["linux-masquerade"],
 }
 TOPOLOGY = homes(BEHAVIORS)
@@ -185,6 +188,18 @@ def test_a_host_reaches_itself_by_its_external_endpoint(sockets: Sockets) -> Non
     external = home.external(a, home.one)
     a.sendto(b"to myself", external)
     assert a.recvfrom(100) == (b"to myself", external)
+
+
+def test_refused_hairpins_are_told_the_sender(sockets: Sockets) -> None:
+    """The error is about a translated datagram, and finds its inside host all the same."""
+    home = Home(sockets, TOPOLOGY, "refusing")
+    a, b, raw = home.a(), home.b(), sockets.icmp(f"a-{home.name}")
+    to_b = home.external(b, home.one)
+    a.sendto(b"nobody has the port", (home.wan, 999))
+    assert icmp_error(raw) == (home.wan, ADMIN_PROHIBITED, 999)
+    a.sendto(b"past the filter", to_b)
+    assert icmp_error(raw) == (home.wan, ADMIN_PROHIBITED, to_b[1])
+    assert take_all(b) == []
 
 
 def test_hairpins_that_lead_nowhere(sockets: Sockets) -> None:
