@@ -12,6 +12,7 @@ from quicpipe_lab.model.result import (
     FORMAT,
     Bytes,
     CaptureStats,
+    Certified,
     Clock,
     NatDeclared,
     Rtts,
@@ -23,6 +24,7 @@ from quicpipe_lab.model.scenario import Outcome
 _seconds = st.floats(0, 1e6)
 _maybe_s = st.none() | _seconds
 _counts = st.integers(0, 2**63)
+_words = st.dictionaries(st.text(), st.none() | st.text())
 _results = st.builds(
     RunResult,
     scenario=st.text(),
@@ -47,6 +49,8 @@ _results = st.builds(
     failure=st.none() | st.text(),
     clock=st.none() | st.builds(Clock, st.text(), _seconds),
     capture=st.none() | st.builds(CaptureStats, _counts, _counts),
+    certified=st.none()
+    | st.dictionaries(st.text(), st.builds(Certified, st.booleans(), _words, _words)),
 )
 
 
@@ -88,12 +92,20 @@ def test_form_of_what_a_run_reports() -> None:
         ({"nat": {"dialer": {"mapping": "EIM", "colour": "red"}}}, "colour"),
         ({"nat": []}, "not a result"),
         ({"clock": {"kind": "monotonic"}}, "epoch_unix_s"),
+        ({"certified": {"nat": {"verdict": "ok"}}}, "verdict"),
+        ({"certified": ["nat"]}, "not a result"),
         ({"surprise": 1}, "surprise"),
     ],
 )
 def test_what_is_no_result_is_a_value_error(change: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         RunResult.from_json(_minimal().to_json() | change)
+
+
+def test_results_of_before_certificates_are_still_read() -> None:
+    data = _minimal().to_json() | {"format": 1}
+    del data["certified"]
+    assert RunResult.from_json(data) == _minimal()
 
 
 @pytest.mark.parametrize("field", ["format", "scenario", "outcome", "times_s", "capture"])
