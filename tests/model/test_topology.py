@@ -200,3 +200,9 @@ def test_links_are_plain_or_behave() -> None:
     assert not Link((CORE, "a"), LinkBehavior()).is_plain
     assert not Link((CORE, "a"), towards_upper=slow).is_plain
     assert Link.both_ways((CORE, "a"), slow) == Link((CORE, "a"), slow, slow)
+
+
+def test_the_lab_keeps_addresses_for_its_own_servers() -> None:
+    link = Link(("core", "a"), lower_address=f"{SERVICE_NETWORK[1]}/30")
+    with pytest.raises(ScenarioError, match="is for servers of the lab itself"):
+        Topology("t", (Host("a"),), (link,))
