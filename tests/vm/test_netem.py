@@ -6,6 +6,7 @@ from itertools import pairwise
 from math import sqrt
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -25,14 +26,14 @@ MODULES = ("veth", "sch_netem", "af_packet")
 
 
 @pytest.fixture(scope="module")
-def observed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def observed() -> dict[str, Any]:
     """What the guest saw."""
     if missing := missing_programs():
         pytest.fail(f"not installed here: {', '.join(missing)}")
-    folder: Path = tmp_path_factory.mktemp("vm")
-    machine = Machine(folder)
-    machine.prepare()
-    text = machine.run("tests.vm.guest", MODULES, within_s=400)
+    with TemporaryDirectory() as folder:  # a kernel is too large to be kept, as pytest would
+        machine = Machine(Path(folder))
+        machine.prepare()
+        text = machine.run("tests.vm.guest", MODULES, within_s=400)
     lines = [line for line in text.splitlines() if line.startswith(guest.MARK)]
     assert lines, text
     found: dict[str, Any] = json.loads(lines[0].removeprefix(guest.MARK))
