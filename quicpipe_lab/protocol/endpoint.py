@@ -142,7 +142,7 @@ class Endpoint(ABC):
             random=config.random,
         )
         self._return_pending = False
-        self._closed = False
+        self._closed = self._repeats_close = False
         self._keepalive_at: float | None = None
         self._events: deque[EndpointEvent] = deque()
 
@@ -188,6 +188,10 @@ class Endpoint(ABC):
             self._peer.close(error_code=error_code, reason_phrase=reason)
         self.relay.close()
 
+    def repeat_close(self) -> None:
+        """Send the peer our CONNECTION_CLOSE once more: the first may be lost."""
+        self._repeats_close = True
+
     @property
     def peer_rtt_s(self) -> float | None:
         """Round-trip time of the path in use."""
@@ -223,6 +227,9 @@ class Endpoint(ABC):
             for data, address in self._peer.datagrams_to_send(self._peer_time(now)):
                 self._count(len(data), TransportAddress(*address))
                 out.append((data, TransportAddress(*address)))
+            if self._repeats_close:
+                out += [(data, TransportAddress(*to)) for data, to in self._peer.farewell]
+                self._repeats_close = False
             self.direct.set_busy(self._peer.has_bytes_in_flight, now)
         return out + self.direct.datagrams_to_send(now)
 

@@ -86,6 +86,7 @@ class Connection(QuicConnection):
             original_destination_connection_id=original_destination_connection_id,
         )
         self._ids = ids
+        self._farewell: list[tuple[bytes, Any]] = []
         self._host_cids[0].cid = ids.next()
         self.host_cid = self._host_cids[0].cid
         self._local_initial_source_connection_id = self.host_cid
@@ -215,6 +216,22 @@ class Connection(QuicConnection):
         self._moved(before)
         self._loss.reschedule_data(now=now)
         return True
+
+    # The end
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
+        """As QuicConnection's; remembers the datagrams that close the connection."""
+        is_closing = self._close_pending
+        datagrams = super().datagrams_to_send(now)
+        if is_closing:
+            self._farewell = datagrams
+        return datagrams
+
+    @property
+    def farewell(self) -> list[tuple[bytes, Any]]:
+        """The CONNECTION_CLOSE as it was sent, to be sent again: aioquic sends it once, and nobody
+        acknowledges it (RFC 9000, 10.2). Empty while the connection is open."""
+        return list(self._farewell)
 
     def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
         """As QuicConnection's; also starts recovery afresh where the packet moved the path."""

@@ -36,8 +36,10 @@ READ_AHEAD_BYTES = 256 * 1024
 that the peer may use (protocol/quic.py)."""
 GAVE_UP = 0x1
 """The error code of a connection that did not come to its end in good order."""
+CLOSE_REPEATS = 2
+"""How often a CONNECTION_CLOSE is sent again: nobody acknowledges it, and it may be lost."""
 CLOSE_LINGER_S = 0.05
-"""How long an endpoint stays after its CONNECTION_CLOSE, to repeat it if the first was lost."""
+"""How long an endpoint stays for that."""
 
 
 class PeerStream:
@@ -233,7 +235,10 @@ class Peer:
         self.machine.close(error_code, reason)
         self._driver.turn()
         try:
-            await asyncio.sleep(CLOSE_LINGER_S)
+            for _ in range(CLOSE_REPEATS):
+                await asyncio.sleep(CLOSE_LINGER_S / CLOSE_REPEATS)
+                self.machine.repeat_close()
+                self._driver.turn()
         finally:
             self._driver.close()
 

@@ -100,6 +100,20 @@ def test_close_reaches_the_peer() -> None:
     assert pair.received["bob"].of(Closed)[0].error_code == 0
 
 
+def test_a_lost_goodbye_is_said_again() -> None:
+    pair = Pair(HOME, HOME, direct=False).connect()
+    pair.world.drop = lambda one, *_: one == "alice"
+    pair.dialer.close(reason="done")
+    pair.world.pump("alice")
+    pair.world.drop = lambda *_: False
+    pair.world.run(5.0)
+    assert not pair.received["bob"].of(Closed)
+    pair.dialer.repeat_close()
+    pair.world.pump("alice")
+    assert pair.world.run(5.0, lambda: bool(pair.received["bob"].of(Closed)))
+    assert pair.received["bob"].of(Closed)[0].reason == "done"
+
+
 def test_other_alpn_leaves_every_stream_to_the_application() -> None:
     pair = Pair(HOME, HOME, alpn="EXAMPLE")
     pair.accepter.config.alpn = "EXAMPLE"
