@@ -350,12 +350,21 @@ _TOML_NAMES: dict[type, str] = {
 }
 
 
+_MAX_CHARACTERS = 1_000_000
+"""Far above any topology; a device or a capture given by mistake would fill the memory."""
+
+
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MAX_CHARACTERS + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ScenarioError("", f"cannot read {path}: {reason}") from None
+    if len(text) > _MAX_CHARACTERS:
+        reason = f"it has more than {_MAX_CHARACTERS} characters"
+        raise ScenarioError("", f"cannot read {path}: {reason}")
+    return text
 
 
 def _parse(text: str) -> dict[str, Any]:

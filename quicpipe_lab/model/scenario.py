@@ -9,6 +9,9 @@ from enum import StrEnum
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.topology import CORE, Host, Nat, Topology
 
+MAX_TRANSFER_BYTES = 2**27
+"""A transfer's bytes are made beforehand and kept, for each to be compared."""
+
 
 class Outcome(StrEnum):
     """How a scenario can end: by which path data flowed at its end."""
@@ -16,6 +19,14 @@ class Outcome(StrEnum):
     DIRECT = "direct"
     RELAYED = "relayed"
     FAILED = "failed"
+
+
+def _outcome(field: str, given: str) -> Outcome:
+    """Python callers write plain strings too. Raises ScenarioError."""
+    try:
+        return Outcome(given)
+    except ValueError:
+        raise ScenarioError(field, f"{given!r} is none of {', '.join(Outcome)}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,10 @@ class WaitFor:
     event: str | None = None
     settled: bool = False
     within_s: float = 15.0
+
+    def __post_init__(self) -> None:
+        if self.path is not None:
+            object.__setattr__(self, "path", _outcome("path", self.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +107,7 @@ class Scenario:
     direct_after_bytes: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "expect", _outcome("expect", self.expect))
         self._check_roles()
         if self.direct_after_bytes < 0:
             raise ScenarioError("direct_after_bytes", "cannot be negative")
@@ -120,6 +136,10 @@ class Scenario:
                 case Transfer(size_bytes=size, wait=wait):
                     if size <= 0:
                         raise ScenarioError(f"{where}.size_bytes", "must be above 0")
+                    if size > MAX_TRANSFER_BYTES:
+                        raise ScenarioError(
+                            f"{where}.size_bytes", f"must be at most {MAX_TRANSFER_BYTES}"
+                        )
                     if running:
                         raise ScenarioError(where, "the transfer before it was never waited for")
                     running, started = None if wait else step, index

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -279,6 +280,7 @@ BAD_SCENARIOS = [
     ("within_s = 5", "within_s = -5", "s.toml:13: step[0].within_s: must be a finite number"),
     ("within_s", "wihtin_s", "s.toml:13: step[0].wihtin_s: there is no such field"),
     ("= 1000", "= 0", "s.toml:17: step[1].size_bytes: must be above 0"),
+    ("= 1000", "= 9999999999", "s.toml:17: step[1].size_bytes: must be at most 134217728"),
     ("= 1000", "= 1e3", "s.toml:17: step[1].size_bytes: must be an integer, not 1000.0"),
     ("wait = false", "wait = 0", "s.toml:18: step[1].wait: must be true or false, not 0"),
     ("wait = false", "wait = true", "s.toml:20: step[2]: no transfer is under way"),
@@ -333,10 +335,13 @@ def test_a_fault_in_another_file_names_that_file_too() -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     latin = tmp_path / "latin.toml"
     latin.write_bytes(b'summary = "caf\xe9"')
+    endless = tmp_path / "endless.toml"
+    endless.symlink_to("/dev/zero")
     for path, reason in [
         (tmp_path / "none.toml", "No such file"),
         (tmp_path, "Is a directory"),
         (latin, "it is not UTF-8 text"),
+        (endless, "it has more than 1000000 characters"),
     ]:
         with pytest.raises(ScenarioError, match=f"cannot read {path}: {reason}"):
             load_topology(path)
@@ -456,3 +461,13 @@ def test_complaints_about_links(text: str, complaint: str) -> None:
     with pytest.raises(ScenarioError) as refused:
         link_of(text)
     assert complaint in str(refused.value)
+
+
+def test_outcomes_as_plain_strings_from_python() -> None:
+    scenario = scenario_from_toml(SCENARIO, "s", "s.toml", _find)
+    assert replace(scenario, expect=cast(Outcome, "direct")).expect is Outcome.DIRECT
+    assert WaitFor(path=cast(Outcome, "relayed")).path is Outcome.RELAYED
+    with pytest.raises(ScenarioError, match="expect: 'x' is none of direct, relayed, failed"):
+        replace(scenario, expect=cast(Outcome, "x"))
+    with pytest.raises(ScenarioError, match="path: 'x' is none of direct, relayed, failed"):
+        WaitFor(path=cast(Outcome, "x"))
