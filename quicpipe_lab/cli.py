@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -258,6 +259,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         command = self.prog.partition(" ")[2]
+        message = re.sub(r", '?_[a-z-]+'?", "", message)  # the lab's own programs, among the choices
         raise _UsageError(f"{command}: {message}" if command else message)
 
 
