@@ -259,7 +259,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         command = self.prog.partition(" ")[2]
-        message = re.sub(r", '?_[a-z-]+'?", "", message)  # the lab's own programs, among the choices
+        # Among the choices are programs that the lab alone starts.
+        message = re.sub(r", '?_[a-z-]+'?", "", message)
         raise _UsageError(f"{command}: {message}" if command else message)
 
 
