@@ -264,11 +264,22 @@ class _Parser(argparse.ArgumentParser):
         raise _UsageError(f"{command}: {message}" if command else message)
 
 
+class _Version(argparse.Action):
+    """argparse's own wants the version before anybody has asked for it."""
+
+    def __call__(self, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"quicpipe-lab {version('quicpipe-lab')}")
+        sys.exit(0)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="quicpipe-lab",
         description="Point-to-point QUIC through NATs, and a laboratory to see it happen.",
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="say which version this is")
     commands: Any = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_scenario(commands)
     _add_matrix(commands)

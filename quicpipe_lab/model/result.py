@@ -28,7 +28,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Rtts:
-    """Smoothed round-trip time of each path in seconds, as the dialer's QUIC saw it."""
+    """The least round-trip time of each path in seconds, as the dialer saw it; 1 ms or more."""
 
     relayed: float | None = None
     direct: float | None = None

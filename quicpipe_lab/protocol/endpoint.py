@@ -194,8 +194,8 @@ class Endpoint(ABC):
 
     @property
     def peer_rtt_s(self) -> float | None:
-        """Round-trip time of the path in use."""
-        return None if self._peer is None else self._peer.rtt_s
+        """The least round-trip time seen on the path in use."""
+        return None if self._peer is None else self._peer.min_rtt_s
 
     @property
     def is_direct(self) -> bool:
@@ -248,7 +248,7 @@ class Endpoint(ABC):
         if self._peer is not None and not self._peer_is_waiting:
             timer = self._peer.get_timer()
             if timer is not None and timer <= self._peer_time(now):
-                before, rtt_s = self._peer.address, self._peer.rtt_s
+                before, rtt_s = self._peer.address, self._peer.min_rtt_s
                 self._peer.handle_timer(self._peer_time(now))
                 self._note_path(before, rtt_s, now)
             if self._keepalive_at is not None and self._keepalive_at <= now:
@@ -304,7 +304,7 @@ class Endpoint(ABC):
         assert self._peer is not None
         source = self.direct.canonical(source)
         self._count(len(data), source)
-        before, rtt_s = self._peer.address, self._peer.rtt_s
+        before, rtt_s = self._peer.address, self._peer.min_rtt_s
         acknowledged = self._peer.largest_acknowledged
         self._peer.receive_datagram(data, source, self._peer_time(now))
         self._note_path(before, rtt_s, now)
@@ -432,7 +432,7 @@ class Endpoint(ABC):
 
     def _return_to_relay(self, now: float) -> None:
         assert self._peer is not None
-        before, rtt_s = self._peer.address, self._peer.rtt_s
+        before, rtt_s = self._peer.address, self._peer.min_rtt_s
         if before == self.config.relay or self._peer.return_to(
             self.config.relay, self._peer_time(now)
         ):

@@ -123,7 +123,7 @@ class DirectSilent:
 
 @dataclass(frozen=True, slots=True)
 class PathChanged:
-    """Data now goes to ``address``. ``rtt_s``: of the path that was left, as QUIC saw it."""
+    """Data now goes to ``address``. ``rtt_s``: the least that QUIC saw on the path it left."""
 
     direct: bool
     address: TransportAddress

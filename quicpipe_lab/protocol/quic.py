@@ -324,6 +324,14 @@ class Connection(QuicConnection):
         return self._loss._rtt_smoothed if self._loss._rtt_initialized else None
 
     @property
+    def min_rtt_s(self) -> float | None:
+        """The least round-trip time seen on the present path: the path's own, without queues.
+
+        None before its first sample; never below 1 ms, which is aioquic's floor.
+        """
+        return self._loss._rtt_min if self._loss._rtt_initialized else None
+
+    @property
     def has_bytes_in_flight(self) -> bool:
         """Whether anything that was sent awaits its acknowledgement."""
         return any(space.ack_eliciting_in_flight for space in self._loss.spaces)

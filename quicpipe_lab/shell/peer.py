@@ -220,7 +220,8 @@ class Peer:
     def raise_if_closed(self) -> None:
         """RemoteProtocolError with the reason, where the connection is over."""
         if self.refused is not None and self.machine.registered is None:
-            raise RemoteProtocolError(f"the relay refused: {self.refused.problem}")
+            answered = "the relay refused: " if self.refused.status else ""
+            raise RemoteProtocolError(f"{answered}{self.refused.problem}")
         if self.closed is not None:
             raise RemoteProtocolError(describe(self.closed))
 

@@ -197,7 +197,10 @@ async def _accept(options: PeerOptions, log: EventLog) -> None:
         log.write("ready", fingerprint=fingerprint(certificate))
         envelope = None
         if channel.kind != "mailbox":
-            envelope = await _read_local(channel)
+            try:
+                envelope = await _read_local(channel)
+            except RemoteProtocolError as error:
+                raise QuicpipeLabError(str(error)) from None  # whoever typed it is not a peer
         run = _Run(options, envelope, stack, log)
         config = AccepterConfig(**run.shared, certificate=certificate, private_key=private_key)
         async with accept(config, run.sock, run.observe) as peer:
