@@ -120,7 +120,7 @@ def test_nohup_is_respected(programs: Programs) -> None:
     line_of(accepter.stderr)
     accepter.send_signal(signal.SIGHUP)
     _, complaint = accepter.communicate(b"not json\n", DEADLINE_S)
-    assert accepter.returncode == 1
+    assert accepter.returncode == 2
     assert b"JSON" in complaint
 
 
