@@ -13,7 +13,7 @@ OOB_FD = 4
 
 
 class Actor:
-    """Spawned on construction. ``events`` holds what it has reported, by name, newest last."""
+    """Spawned on construction."""
 
     def __init__(
         self,
@@ -28,7 +28,6 @@ class Actor:
     ) -> None:
         self.node = node
         self.role = command[0]
-        self.events: dict[str, list[Event]] = {}
         self._log = log
         self._partial = b""
         self.events_fd, write_end = os.pipe()
@@ -68,20 +67,13 @@ class Actor:
         data = os.read(self.events_fd, 65536)
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
-            event = Event.loads(line.decode())
-            self.events.setdefault(event.name, []).append(event)
-            take(event)
+            take(Event.loads(line.decode()))
         return bool(data)
 
-    def last(self, name: str) -> Event | None:
-        """The newest event of a name."""
-        return self.events.get(name, [None])[-1]
-
     @property
-    def is_direct(self) -> bool:
-        """Whether the program's last word on its path is the direct one."""
-        changed = self.last("path-changed")
-        return changed is not None and bool(changed.data["direct"])
+    def exit_status(self) -> int | None:
+        """None while it runs."""
+        return self.process.poll()
 
     def complaint(self) -> str:
         """The last line that it wrote, for a message."""

@@ -4,9 +4,7 @@ The check stands outside the programs that it checks: a byte lost, repeated or a
 shows here.
 """
 
-import os
 import random
-import time
 from dataclasses import dataclass
 
 CHUNK_BYTES = 64 * 1024
@@ -18,17 +16,18 @@ class EchoMismatchError(Exception):
 
 @dataclass
 class Transfer:
-    """One transfer of ``size_bytes`` each way. ``longest_gap_s``: without a new echoed byte."""
+    """One transfer of ``size_bytes`` each way. ``longest_gap_s``: without a new echoed byte, since
+    the transfer began at ``last_echo_s``."""
 
     size_bytes: int
     seed: str
+    last_echo_s: float
     sent_bytes: int = 0
     echoed_bytes: int = 0
     longest_gap_s: float = 0.0
 
     def __post_init__(self) -> None:
         self._payload = memoryview(random.Random(self.seed).randbytes(self.size_bytes))
-        self._last_echo_at = time.monotonic()
 
     @property
     def is_sent(self) -> bool:
@@ -40,12 +39,11 @@ class Transfer:
         """Whether every byte came back."""
         return self.echoed_bytes == self.size_bytes
 
-    def send_some(self, descriptor: int) -> None:
-        """Write what a ready, non-blocking pipe takes."""
-        chunk = self._payload[self.sent_bytes : self.sent_bytes + CHUNK_BYTES]
-        self.sent_bytes += os.write(descriptor, chunk)
+    def next_chunk(self) -> memoryview:
+        """What is to be sent next; add what was taken of it to ``sent_bytes``."""
+        return self._payload[self.sent_bytes : self.sent_bytes + CHUNK_BYTES]
 
-    def take(self, data: bytes) -> None:
+    def take(self, data: bytes, now: float) -> None:
         """Compare what came back. Raises EchoMismatchError."""
         end = self.echoed_bytes + len(data)
         if end > self.size_bytes:
@@ -54,7 +52,6 @@ class Transfer:
             expected = self._payload[self.echoed_bytes : end]
             offset = next(i for i, byte in enumerate(data) if byte != expected[i])
             raise EchoMismatchError(f"byte {self.echoed_bytes + offset} came back altered")
-        now = time.monotonic()
-        self.longest_gap_s = max(self.longest_gap_s, now - self._last_echo_at)
-        self._last_echo_at = now
+        self.longest_gap_s = max(self.longest_gap_s, now - self.last_echo_s)
+        self.last_echo_s = now
         self.echoed_bytes = end

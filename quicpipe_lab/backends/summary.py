@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from quicpipe_lab.backends.netns.transfer import Transfer
+from quicpipe_lab.backends.transfer import Transfer
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import (
     Bytes,
@@ -30,8 +30,8 @@ class RunRecord:
     certified: dict[str, Certified] | None = None
 
 
-def summarize(scenario: Scenario, record: RunRecord, run_dir: Path) -> RunResult:
-    """The result of a run on the netns backend."""
+def summarize(scenario: Scenario, record: RunRecord, run_dir: Path, backend: str) -> RunResult:
+    """The result of a run on a backend."""
     dialer = [event for event in record.events if event.node == scenario.dialer]
     statistics = next((one for one in dialer if one.name == "statistics"), None)
     outcome = Outcome.FAILED
@@ -43,7 +43,7 @@ def summarize(scenario: Scenario, record: RunRecord, run_dir: Path) -> RunResult
         outcome = Outcome.DIRECT if _is_direct(before) else Outcome.RELAYED
     return RunResult(
         scenario=scenario.name,
-        backend="netns",
+        backend=backend,
         outcome=outcome,
         expected=scenario.expect,
         ok=outcome is scenario.expect,

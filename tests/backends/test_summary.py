@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from quicpipe_lab.backends.netns.summary import RunRecord, summarize
+from quicpipe_lab.backends.summary import RunRecord, summarize
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import Clock
 from quicpipe_lab.model.scenario import Outcome
@@ -43,7 +43,7 @@ def test_the_outcome_is_the_path_when_the_steps_are_done(
     events: list[Event], outcome: Outcome
 ) -> None:
     record = RunRecord(Clock("CLOCK_MONOTONIC", 0.0), events=events)
-    result = summarize(find_scenario("nat-to-nat"), record, Path("run"))
+    result = summarize(find_scenario("nat-to-nat"), record, Path("run"), "netns")
     assert result.outcome is outcome
     if len(events) > 1:
         assert (result.rtt_s.relayed, result.rtt_s.direct) == (0.2, 0.08)

@@ -1,0 +1,270 @@
+"""Plays a scenario's steps on whatever stage a backend has built: the same on all of them.
+
+The stage starts the actors, lets things happen and knows how much longer; what is done in which
+order, what is waited for and for how long, what is noted, and when a run has failed, stands here.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from quicpipe_lab.backends.journal import Journal
+from quicpipe_lab.backends.transfer import EchoMismatchError, Transfer
+from quicpipe_lab.model import scenario as model
+from quicpipe_lab.model.event import Event
+from quicpipe_lab.model.nat_certificate import Certificate
+from quicpipe_lab.model.scenario import Outcome, Scenario
+
+START_WITHIN_S = 15.0
+"""For each program to come up, on a machine that is busy with other things."""
+END_WITHIN_S = 10.0
+PROGRESS_INTERVAL_S = 0.1
+
+
+class RunFailedError(Exception):
+    """The scenario cannot go on; the text is the result's ``failure``."""
+
+
+class Actor(Protocol):
+    """One of a scenario's three programs, or what stands for it."""
+
+    role: str
+
+    @property
+    def exit_status(self) -> int | None:
+        """None while it runs."""
+        ...
+
+    def complaint(self) -> str:
+        """The last thing that it said to a person, in one line."""
+        ...
+
+
+class Stage(Protocol):
+    """What differs between backends. Times are on the run's clock: seconds since it began."""
+
+    @property
+    def now(self) -> float:
+        """The run's clock."""
+        ...
+
+    def begin(self) -> None:
+        """Start relay, accepter and dialer, with ``Script.until`` to wait for what they need."""
+        ...
+
+    def run_until(self, holds: Callable[[], bool], end_s: float) -> bool:
+        """Let things happen until a condition holds, True, or until ``end_s``, False."""
+        ...
+
+    def alarm(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Call once, ``delay_s`` from now."""
+        ...
+
+    def cut(self, one: str, other: str) -> None:
+        """Nothing passes between two nodes any more: see model.scenario.Cut."""
+        ...
+
+    def restore(self, one: str, other: str) -> None:
+        """Undo ``cut``."""
+        ...
+
+    def feed(self, transfer: Transfer) -> None:
+        """Give a transfer's bytes to the dialer from now on, as it takes them."""
+        ...
+
+    def end_input(self) -> None:
+        """The dialer has got all that it will ever get."""
+        ...
+
+    def actor(self, role: str) -> Actor:
+        """``relay``, ``accept`` or ``dial``, once it was started."""
+        ...
+
+    def stop_relay(self) -> None:
+        """Ask the relay to end in good order."""
+        ...
+
+    def stop_actors(self) -> None:
+        """Whatever still runs is ended at once; whatever was still said is heard."""
+        ...
+
+
+class Script:
+    """``play`` is the story. Its failure, if any, is in the record afterwards."""
+
+    def __init__(self, scenario: Scenario, journal: Journal, stage: Stage) -> None:
+        self.scenario = scenario
+        self.is_ending = False
+        self._journal = journal
+        self._record = journal.record
+        self._stage = stage
+        self._broken: str | None = None
+        self._progress_s = 0.0
+
+    def play(self) -> None:
+        """Begin, walk the steps, end. Raises nothing that a scenario can bring about."""
+        try:
+            self._stage.begin()
+            self.until(
+                lambda: all(self._journal.last(peer, "connected") for peer in self._peers),
+                START_WITHIN_S + self.scenario.oob_delay_s,
+                "the peers to connect through the relay",
+            )
+            for step in self.scenario.steps:
+                self._take_step(step)
+            self.note("steps-done")
+            self._end_actors()
+        except (RunFailedError, EchoMismatchError) as error:
+            self._record.failure = str(error)
+            self.note("failed", problem=str(error))
+        finally:
+            self._stage.stop_actors()
+
+    # For the stage
+
+    def note(self, name: str, **data: Any) -> None:
+        """An event of the lab itself, now."""
+        self._journal.note(self._stage.now, name, **data)
+
+    def until(self, holds: Callable[[], bool], within_s: float, what: str) -> None:
+        """Let things happen until a condition holds. Raises RunFailedError."""
+        deadline_s = self.scenario.deadline_s
+        end_s = min(self._stage.now + within_s, deadline_s)
+        met = self._stage.run_until(lambda: self._broken is not None or holds(), end_s)
+        if self._broken is not None:
+            raise RunFailedError(self._broken)
+        if not met:
+            limit = "the scenario's deadline" if end_s == deadline_s else f"{within_s:g} s"
+            raise RunFailedError(f"waited in vain for {what} ({limit})")
+
+    def ready(self, node: str, role: str) -> Event:
+        """Wait for a program to say that it is ready. Raises RunFailedError."""
+        self.until(
+            lambda: self._journal.last(node, "ready") is not None,
+            START_WITHIN_S,
+            f"the {role} to start",
+        )
+        event = self._journal.last(node, "ready")
+        assert event is not None
+        return event
+
+    def ended_early(self, actor: Actor) -> None:
+        """An actor has ended that was needed: whatever is waited for fails."""
+        if self._broken is None:
+            self._broken = f"the {actor.role} ended too early: {actor.complaint()}"
+
+    def carry(self, packet: bytes, deliver: Callable[[bytes], None]) -> None:
+        """The out-of-band channel, with its delay."""
+        delay_s = self.scenario.oob_delay_s
+        self.note("oob-sent", size_bytes=len(packet), delay_s=delay_s)
+
+        def arrive() -> None:
+            deliver(packet)
+            self.note("oob-arrived")
+
+        self._stage.alarm(delay_s, arrive)
+
+    def take_echo(self, data: bytes) -> None:
+        """The dialer has handed out what came back. Raises EchoMismatchError."""
+        if not self._record.transfers:
+            raise EchoMismatchError(f"{len(data)} bytes came before any were sent")
+        transfer, now = self._record.transfers[-1], self._stage.now
+        transfer.take(data, now)
+        if transfer.is_complete or now - self._progress_s >= PROGRESS_INTERVAL_S:
+            self._progress_s = now
+            progress = {"echoed_bytes": transfer.echoed_bytes, "size_bytes": transfer.size_bytes}
+            self._journal.observe(Event(now, self.scenario.dialer, "progress", progress))
+
+    def judge(self, certificates: Sequence[Certificate]) -> None:
+        """Nothing begins in a lab whose NATs are not what the scenario says. RunFailedError."""
+        self._record.certified = {one.nat: one.summary() for one in certificates}
+        for one in certificates:
+            if (difference := one.difference()) is not None:
+                raise RunFailedError(difference)
+        if certificates:
+            self.note("certified", nats=[one.nat for one in certificates])
+
+    # The steps
+
+    def _take_step(self, step: model.Step) -> None:
+        match step:
+            case model.Transfer():
+                self._begin_transfer(step.size_bytes)
+                if step.wait:
+                    self._finish_transfer(self.scenario.deadline_s)
+            case model.WaitFor():
+                self._wait_for(step)
+            case model.Cut(between=(one, other)):
+                self._stage.cut(one, other)
+                self.note("cut", between=[one, other])
+            case model.Restore(between=(one, other)):
+                self._stage.restore(one, other)
+                self.note("restored", between=[one, other])
+
+    def _wait_for(self, step: model.WaitFor) -> None:
+        if step.transfer:
+            self._finish_transfer(step.within_s)
+        elif step.echoed_bytes is not None:
+            transfer, wanted = self._record.transfers[-1], step.echoed_bytes
+            self.until(
+                lambda: transfer.echoed_bytes >= wanted, step.within_s, f"{wanted} echoed bytes"
+            )
+        elif step.event is not None:
+            name = step.event
+            self.until(lambda: self._has_said(name), step.within_s, f"the event {name}")
+        elif step.settled:
+            self.until(
+                lambda: self._all_direct(True) or self._has_said("punch-failed"),
+                step.within_s,
+                "the punching to end",
+            )
+        elif step.path is not None:
+            direct = step.path is Outcome.DIRECT
+            self.until(
+                lambda: self._all_direct(direct),
+                step.within_s,
+                f"both peers to use the {step.path} path",
+            )
+
+    @property
+    def _peers(self) -> tuple[str, str]:
+        return self.scenario.dialer, self.scenario.accepter
+
+    def _has_said(self, name: str) -> bool:
+        return self._journal.last(self.scenario.dialer, name) is not None
+
+    def _all_direct(self, direct: bool) -> bool:
+        return all(self._journal.is_direct(peer) == direct for peer in self._peers)
+
+    def _begin_transfer(self, size_bytes: int) -> None:
+        index = len(self._record.transfers)
+        transfer = Transfer(size_bytes, f"{self.scenario.seed}/{index}", self._stage.now)
+        self._record.transfers.append(transfer)
+        self.note("transfer-started", index=index, size_bytes=size_bytes)
+        self._stage.feed(transfer)
+
+    def _finish_transfer(self, within_s: float) -> None:
+        transfer = self._record.transfers[-1]
+        self.until(lambda: transfer.is_complete, within_s, "the transfer to complete")
+        self.note(
+            "transfer-complete",
+            index=len(self._record.transfers) - 1,
+            size_bytes=transfer.size_bytes,
+            longest_gap_s=round(transfer.longest_gap_s, 6),
+        )
+
+    # Ending
+
+    def _end_actors(self) -> None:
+        """The dialer's input ends: the stream ends both ways, and both programs with it."""
+        self.is_ending = True
+        self._stage.end_input()
+        self._end("dial")
+        self._end("accept")
+        self._stage.stop_relay()
+        self._end("relay")
+
+    def _end(self, role: str) -> None:
+        actor = self._stage.actor(role)
+        self.until(lambda: actor.exit_status is not None, END_WITHIN_S, f"the {role} to end")
+        if actor.exit_status != 0:
+            raise RunFailedError(f"the {role} ended with {actor.exit_status}: {actor.complaint()}")
