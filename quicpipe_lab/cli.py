@@ -411,6 +411,13 @@ def _add_peer(parser: argparse.ArgumentParser) -> None:
         help="look for a direct path once so many have gone through the relay",
     )
     parser.add_argument("--idle-timeout", type=float, default=60.0, metavar="SECONDS")
+    parser.add_argument(
+        "--connect-timeout",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="give up where the relay does not answer for so long (default: 30)",
+    )
     _add_logs(parser)
 
 

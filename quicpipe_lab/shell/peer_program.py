@@ -52,6 +52,8 @@ T = TypeVar("T")
 HELLO_INTERVAL_S = 1.0
 FILE_POLL_S = 0.05
 MAILBOX_INTERVAL_S = 1.0
+PATIENCE_S = 3.0
+"""So long a relay may be silent before a person is told."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class PeerOptions:
     direct: bool = True
     direct_after: int = 0
     idle_timeout: float = 60.0
+    connect_timeout: float = 30.0
     node: str = ""
     events: str | None = None
     qlog: Path | None = None
@@ -149,6 +152,7 @@ def _check(options: PeerOptions) -> None:
     """Raises QuicpipeLabError on what TLS, HTTP or a file name could not express."""
     rules = {
         "--idle-timeout": (1 <= options.idle_timeout <= 86400, "is 1 to 86400 seconds"),
+        "--connect-timeout": (0 < options.connect_timeout <= 86400, "is above 0, to 86400 seconds"),
         "--direct-after": (options.direct_after >= 0, "is 0 or more bytes"),
         "--alpn": (_is_ascii(options.alpn, 255), "is 1 to 255 ASCII characters"),
         "--server-name": (_is_ascii(options.server_name, 253), "is an ASCII host name"),
@@ -175,6 +179,7 @@ async def _dial(options: PeerOptions, log: EventLog) -> None:
         )
         async with dial(config, run.sock, run.observe) as peer:
             try:
+                await _registered(peer, options)
                 packet = (await peer.event(InitialReady)).packet
                 envelope = Envelope(packet, run.shared["relay_authority"])
                 await _publish(channel, envelope, peer, options)
@@ -205,7 +210,7 @@ async def _accept(options: PeerOptions, log: EventLog) -> None:
         config = AccepterConfig(**run.shared, certificate=certificate, private_key=private_key)
         async with accept(config, run.sock, run.observe) as peer:
             try:
-                await peer.event(RelayRegistered)
+                await _registered(peer, options)
                 envelope = envelope or await _fetch(channel, peer, options)
                 peer.machine.accept(envelope.packet, peer.now)  # type: ignore[attr-defined]
                 peer.turn_soon()
@@ -263,11 +268,9 @@ class _Run:
         """Into the event log; and a person must know why nothing happens."""
         self.log.record(event)
         if isinstance(event, RelayLost):
-            print(
-                f"quicpipe-lab: no connection with the relay: {event.problem};"
-                f" trying again in {event.retry_s:g} s",
-                file=sys.stderr,
-                flush=True,
+            _tell(
+                f"no connection with the relay: {event.problem};"
+                f" trying again in {event.retry_s:g} s"
             )
 
     def log_statistics(self, peer: Peer) -> None:
@@ -279,6 +282,28 @@ class _Run:
             direct=machine.is_direct,
             rtt_s=machine.peer_rtt_s,
         )
+
+
+async def _registered(peer: Peer, options: PeerOptions) -> None:
+    """Wait for the relay to know us. Raises RemoteProtocolError where it does not answer in time;
+    later on it may be away for as long as it likes."""
+    relay, limit_s = peer.machine.config.relay, options.connect_timeout
+    hint = f"no answer from the relay at {relay} yet, still trying"
+    telling = asyncio.get_running_loop().call_later(PATIENCE_S, _tell, hint)
+    try:
+        async with asyncio.timeout(limit_s):
+            await peer.event(RelayRegistered)
+    except TimeoutError:
+        raise RemoteProtocolError(
+            f"no answer from the relay at {relay} in {limit_s:g} s (--connect-timeout);"
+            " is it running, and is UDP let through to it?"
+        ) from None
+    finally:
+        telling.cancel()
+
+
+def _tell(text: str) -> None:
+    print(f"quicpipe-lab: {text}", file=sys.stderr, flush=True)
 
 
 async def _say_hello(stream: PeerStream) -> None:

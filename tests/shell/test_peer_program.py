@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -170,6 +171,27 @@ def test_wrong_relay_is_refused(programs: Programs) -> None:
     assert complaint.count(b"\n") == 1
 
 
+def test_a_relay_that_does_not_answer_is_told_early_and_given_up(programs: Programs) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        relay = f"127.0.0.1:{silent.getsockname()[1]}"
+        both = [
+            programs.start(
+                *("dial", "--relay", relay, "--insecure", "--connect-timeout", "3.5"),
+            ),
+            programs.start(
+                *("accept", "--relay", relay, "--relay-insecure", "--oob", "relay:x"),
+                *("--ephemeral", "--connect-timeout", "3.5"),
+            ),
+        ]
+        for process in both:
+            out, complaint = process.communicate(timeout=DEADLINE_S)
+            hint, given_up = complaint.decode().splitlines()[-2:]
+            assert (process.returncode, out) == (1, b"")
+            assert hint == f"quicpipe-lab: no answer from the relay at {relay} yet, still trying"
+            assert f"no answer from the relay at {relay} in 3.5 s" in given_up
+
+
 def test_an_unpinned_relay_needs_a_known_authority(programs: Programs) -> None:
     _, relay, _ = programs.relay()
     dialer = programs.start("dial", "--relay", relay, "--peer-fingerprint", "00" * 32)
@@ -212,6 +234,8 @@ def test_an_unpinned_relay_needs_a_known_authority(programs: Programs) -> None:
         (["dial", *TO_NOBODY, "--idle-timeout", "-1"], b"", "--idle-timeout"),
         (["dial", *TO_NOBODY, "--idle-timeout", "inf"], b"", "--idle-timeout"),
         (["dial", *TO_NOBODY, "--idle-timeout", "soon"], b"", "--idle-timeout"),
+        (["dial", *TO_NOBODY, "--connect-timeout", "0"], b"", "--connect-timeout"),
+        (["dial", *TO_NOBODY, "--connect-timeout", "nan"], b"", "--connect-timeout"),
         (["dial", *TO_NOBODY, "--direct-after", "-1"], b"", "--direct-after"),
         (["dial", *TO_NOBODY, "--alpn", ""], b"", "--alpn"),
         (["dial", *TO_NOBODY, "--alpn", "\u00e4"], b"", "--alpn"),
