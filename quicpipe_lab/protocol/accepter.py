@@ -5,7 +5,8 @@ from typing import Any
 
 from quicpipe_lab.errors import LocalProtocolError, RemoteProtocolError
 from quicpipe_lab.protocol.connection_id import ConnectionIdGenerator
-from quicpipe_lab.protocol.endpoint import Endpoint, EndpointConfig
+from quicpipe_lab.protocol.endpoint import Endpoint
+from quicpipe_lab.protocol.endpoint_config import EndpointConfig
 from quicpipe_lab.protocol.quic import Connection
 from quicpipe_lab.protocol.wire import check_initial
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from quicpipe_lab.model.address import TransportAddress
-from quicpipe_lab.protocol.endpoint import Endpoint, EndpointConfig
+from quicpipe_lab.protocol.endpoint import Endpoint
+from quicpipe_lab.protocol.endpoint_config import EndpointConfig
 from quicpipe_lab.protocol.events import InitialReady
 from quicpipe_lab.protocol.quic import Connection
 from quicpipe_lab.protocol.wire import parse_invariants

@@ -4,9 +4,7 @@ path. Sans-IO: the five calls, driven by a shell or by a simulator.
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TextIO
+from dataclasses import dataclass
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import (
@@ -16,17 +14,16 @@ from aioquic.quic.events import (
     StreamDataReceived,
     StreamReset,
 )
-from aioquic.quic.logger import QuicLogger
 
 from quicpipe_lab.errors import LocalProtocolError, RemoteProtocolError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.connection_id import (
-    CONNECTION_ID_LENGTH,
     KEY_LENGTH,
     ConnectionIdGenerator,
     is_relay_connection_id,
 )
-from quicpipe_lab.protocol.direct import Command, CommandKind, DirectPath, DirectTiming
+from quicpipe_lab.protocol.direct import Command, CommandKind, DirectPath
+from quicpipe_lab.protocol.endpoint_config import ALPN, EndpointConfig
 from quicpipe_lab.protocol.events import (
     CandidatesExchanged,
     Closed,
@@ -42,61 +39,17 @@ from quicpipe_lab.protocol.quic import (
     PEER_WINDOW_BYTES,
     WINDOW_BYTES,
     Connection,
-    RandomBytes,
     standard_configuration,
 )
-from quicpipe_lab.protocol.relay_leg import (
-    REGISTER_STEP,
-    RelayLeg,
-    RelayTrust,
-    RequestHook,
-    ResponseHook,
-    standard_request,
-    standard_response,
-)
+from quicpipe_lab.protocol.relay_leg import REGISTER_STEP, RelayLeg
 from quicpipe_lab.protocol.signalling import Signalling
 from quicpipe_lab.protocol.wire import parse_invariants
-
-ALPN = "quicpipe-lab/1"
-"""Peers that agree on it have a control stream and may go direct. Under any other name (the
-original's example says ``EXAMPLE``) the first stream is the application's and the relay stays."""
 
 REGISTER_LIMIT = 256
 """The most that a relay grants one owner."""
 REGISTER_RESERVE = 16
 """When so few registered IDs are left unminted, the next step is asked for: twice the eight that
 a connection holds at once."""
-
-
-@dataclass
-class EndpointConfig:
-    """Everything that an endpoint is told once.
-
-    ``relay_authority``: the relay's name in HTTP. ``host_addresses``: where the socket is bound,
-    as seen from its own network; they become host candidates. ``direct``: whether to look for a
-    direct path at all; ``direct_after_bytes``: only once so many bytes of the peer connection have
-    gone through the relay (the dialer decides), for short exchanges are not worth the search.
-    """
-
-    relay: TransportAddress
-    relay_authority: str
-    relay_trust: RelayTrust
-    random: RandomBytes
-    host_addresses: Sequence[TransportAddress] = ()
-    alpn: str = ALPN
-    direct: bool = True
-    direct_after_bytes: int = 0
-    timing: DirectTiming = field(default_factory=DirectTiming)
-    idle_timeout_s: float = 60.0
-    connection_id_length: int = CONNECTION_ID_LENGTH
-    qlog: QuicLogger | None = None
-    keylog: TextIO | None = None
-    request_hook: RequestHook = standard_request
-    response_hook: ResponseHook = standard_response
-    relay_quic: QuicConfiguration | None = None
-    """QUIC and TLS settings of the relay's leg, where the standard ones will not do."""
-    peer_quic: QuicConfiguration | None = None
-    """The same of the peer's leg."""
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from quicpipe_lab.errors import QuicpipeLabError, RemoteProtocolError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.accepter import AccepterConfig
 from quicpipe_lab.protocol.dialer import DialerConfig
-from quicpipe_lab.protocol.endpoint import ALPN
+from quicpipe_lab.protocol.endpoint_config import ALPN
 from quicpipe_lab.protocol.events import (
     Connected,
     EndpointEvent,
