@@ -5,6 +5,7 @@ from pathlib import Path
 
 from quicpipe_lab.backends.transfer import Transfer
 from quicpipe_lab.model.event import Event
+from quicpipe_lab.model.ipv6 import over_ipv6
 from quicpipe_lab.model.result import (
     Bytes,
     CaptureStats,
@@ -15,7 +16,7 @@ from quicpipe_lab.model.result import (
     RunResult,
     Times,
 )
-from quicpipe_lab.model.scenario import Outcome, Scenario
+from quicpipe_lab.model.scenario import Family, Outcome, Scenario
 
 
 @dataclass
@@ -116,4 +117,7 @@ def _nat(scenario: Scenario, node: str) -> NatDeclared:
     nats = scenario.topology.nats_above(node)
     if not nats:
         return NatDeclared()
-    return NatDeclared(nats[0].behavior.mapping.value, nats[0].behavior.filtering.value)
+    behavior = nats[0].behavior
+    if scenario.family is Family.IPV6:
+        behavior = over_ipv6(behavior)
+    return NatDeclared(behavior.mapping.value, behavior.filtering.value)

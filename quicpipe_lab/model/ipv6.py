@@ -6,12 +6,23 @@ the same checksum as the one that NPTv6 puts in its place, so that RFC 6296's ch
 mapping (2.6) changes the prefix and not a bit more.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, IPv6Network
 
 from quicpipe_lab.errors import ScenarioError
-from quicpipe_lab.model.nat import Ipv6Behavior
+from quicpipe_lab.model.firewall import FirewallBehavior
+from quicpipe_lab.model.nat import (
+    FilteringBehavior,
+    Ipv6Behavior,
+    NatBehavior,
+    PortAssignment,
+    UnsolicitedReaction,
+)
+from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.topology import CORE, Host, Nat, Topology
+
+SERVICE_ADDRESSES_V6 = (IPv6Address("2001:db8:ffff::1"), IPv6Address("2001:db8:ffff::2"))
+"""As topology.SERVICE_ADDRESSES: no link has them, and no NPTv6 router's prefix."""
 
 _GLOBAL = IPv6Network("2001:db8::/48")
 _SAME_CHECKSUM = 0x2300
@@ -76,6 +87,27 @@ class Ipv6Addresses:
                 found += [self.uplinks[uplink.lower].network, *self.behind(uplink.lower)]
         return found
 
+    def realm(self, name: str) -> str:
+        """The router whose addresses a node's are of, or the core: who translates last on the way
+        to it. As Topology.realm, but for IPv6."""
+        for router in self._topology.path_to_core(name)[1:-1]:
+            if self._behavior(router) in (Ipv6Behavior.NPTV6, Ipv6Behavior.NAT66):
+                return router
+        return CORE
+
+    def seen_as(self, name: str) -> IPv6Address:
+        """The address that the internet sees a node's packets come from."""
+        address = self.uplinks[name].lower_address
+        for router in self._topology.path_to_core(name)[1:-1]:
+            behavior = self._behavior(router)
+            if behavior is Ipv6Behavior.NAT66:
+                address = self.uplinks[router].lower_address
+            elif behavior is Ipv6Behavior.NPTV6:
+                inside, outside = self.prefixes(router)
+                within = int(address) - int(inside.network_address)
+                address = IPv6Address(int(outside.network_address) + within)
+        return address
+
     def _realm(self, router: str) -> IPv6Network | None:
         """The prefix that links below a router are in: nodes come after those above them."""
         if router == CORE:
@@ -89,3 +121,37 @@ class Ipv6Addresses:
     def _behavior(self, name: str) -> Ipv6Behavior:
         node = self._topology.by_name[name]
         return node.behavior.ipv6 if isinstance(node, Nat) else Ipv6Behavior.ROUTED
+
+
+def firewall_of(nat: NatBehavior) -> FirewallBehavior:
+    """RFC 6092: a home's router filters the IPv6 that it routes as its NAT filters IPv4."""
+    reaction = nat.unsolicited
+    plain = reaction is UnsolicitedReaction.CONNTRACK
+    return FirewallBehavior(
+        filtering=nat.filtering,
+        state_lifetime_s=nat.mapping_lifetime_s,
+        refresh=nat.refresh,
+        unsolicited=UnsolicitedReaction.DROP if plain else reaction,
+    )
+
+
+def over_ipv6(nat: NatBehavior) -> NatBehavior:
+    """The NAT that a peer cannot tell from what a router does to IPv6.
+
+    NAT66 is plain masquerading, with all that it does to IPv4 as well, but for the lifetimes, of
+    which a router's conntrack has one set. Not for routers that pass no IPv6.
+    """
+    match nat.ipv6:
+        case Ipv6Behavior.NPTV6:
+            return NatBehavior(
+                filtering=FilteringBehavior.ENDPOINT_INDEPENDENT,
+                port_assignment=PortAssignment.PRESERVING,
+            )
+        case Ipv6Behavior.NAT66:
+            return replace(
+                PRESETS["linux-masquerade"],
+                mapping_lifetime_s=nat.mapping_lifetime_s,
+                answered_lifetime_s=nat.answered_lifetime_s,
+            )
+        case _:
+            return firewall_of(nat).as_nat()

@@ -33,6 +33,7 @@ from quicpipe_lab.model.nat import (
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.scenario import (
     Cut,
+    Family,
     Outcome,
     Restore,
     Scenario,
@@ -93,6 +94,7 @@ def _scenario(table: "_Table", name: str, find: TopologyFinder) -> Scenario:
         seed=table.take("seed", int, 1),
         deadline_s=table.number("deadline_s", 60.0),
         direct_after_bytes=table.take("direct_after_bytes", int, 0),
+        family=table.choice("family", Family, Family.IPV4),
     )
     roles.done()
     table.done()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model.ipv6 import Ipv6Addresses
 from quicpipe_lab.model.topology import CORE, Host, Nat, Topology
 
 MAX_TRANSFER_BYTES = 2**27
@@ -19,6 +20,13 @@ class Outcome(StrEnum):
     DIRECT = "direct"
     RELAYED = "relayed"
     FAILED = "failed"
+
+
+class Family(StrEnum):
+    """Which addresses the programs speak to each other with, from end to end."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
 
 
 def _outcome(field: str, given: str) -> Outcome:
@@ -91,6 +99,7 @@ class Scenario:
     ``deadline_s``: the whole run is given up after so many seconds.
     ``direct_after_bytes``: the peers look for a direct path once so many bytes of their connection
     have gone through the relay; 0 is at once.
+    ``family``: IPv6 takes a topology that is dual-stack where the three hosts are.
     """
 
     name: str
@@ -105,10 +114,12 @@ class Scenario:
     seed: int = 1
     deadline_s: float = 60.0
     direct_after_bytes: int = 0
+    family: Family = Family.IPV4
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "expect", _outcome("expect", self.expect))
         self._check_roles()
+        self._check_family()
         if self.direct_after_bytes < 0:
             raise ScenarioError("direct_after_bytes", "cannot be negative")
         if not 0 <= self.oob_delay_s < float("inf"):
@@ -126,6 +137,27 @@ class Scenario:
                 raise ScenarioError(f"roles.{role}", f"{name!r} is a NAT and runs no programs")
         if len({self.dialer, self.accepter, self.relay}) < 3:
             raise ScenarioError("roles", "dialer, accepter and relay are three different hosts")
+
+    def _check_family(self) -> None:
+        try:
+            object.__setattr__(self, "family", Family(self.family))
+        except ValueError:
+            known = ", ".join(Family)
+            raise ScenarioError("family", f"{self.family!r} is none of {known}") from None
+        if self.family is Family.IPV6:
+            have = Ipv6Addresses(self.topology).uplinks
+            without = [one for one in (self.dialer, self.accepter, self.relay) if one not in have]
+            if without and not self.topology.dual_stack:
+                raise ScenarioError("family", "ipv6 needs a topology with dual_stack = true")
+            if without:
+                raise ScenarioError("family", f"{without[0]!r} has no IPv6")
+
+    @property
+    def relay_host(self) -> str:
+        """The address that the relay is reached at."""
+        if self.family is Family.IPV6:
+            return str(Ipv6Addresses(self.topology).uplinks[self.relay].lower_address)
+        return str(self.topology.uplinks[self.relay].lower_address)
 
     def _check_transfers(self) -> None:
         running: Transfer | None = None

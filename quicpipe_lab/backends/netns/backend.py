@@ -19,6 +19,7 @@ from quicpipe_lab.backends.script import END_WITHIN_S, RunFailedError, Script
 from quicpipe_lab.backends.summary import RunRecord, summarize
 from quicpipe_lab.backends.transfer import Transfer
 from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import Clock, RunResult
 from quicpipe_lab.model.scenario import Scenario
@@ -110,8 +111,7 @@ class _Run:
         """See Stage.begin."""
         if self._certification is not None:
             self._certify(self._certification)
-        relay_host = self.scenario.topology.uplinks[self.scenario.relay].lower_address
-        address = f"{relay_host}:{RELAY_PORT}"
+        address = str(TransportAddress(self.scenario.relay_host, RELAY_PORT))
         # A capture shows what the wire would carry: each datagram by itself.
         command = ["relay", "--bind", address, "--ephemeral", "--no-offload"]
         relay = self._start(self.scenario.relay, command)

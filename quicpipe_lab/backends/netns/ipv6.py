@@ -4,11 +4,11 @@ from ipaddress import IPv6Network
 
 from quicpipe_lab.backends.netns.blueprint import Chain, Ipv6, Table, Wire
 from quicpipe_lab.backends.netns.firewall_rules import firewall_table
-from quicpipe_lab.model.firewall import FirewallBehavior
-from quicpipe_lab.model.ipv6 import Ipv6Addresses
-from quicpipe_lab.model.nat import Ipv6Behavior, UnsolicitedReaction
-from quicpipe_lab.model.topology import Firewall, Nat, Node
+from quicpipe_lab.model.ipv6 import SERVICE_ADDRESSES_V6, Ipv6Addresses, firewall_of
+from quicpipe_lab.model.nat import Ipv6Behavior
+from quicpipe_lab.model.topology import CORE, Firewall, Nat, Node
 
+_LOOPBACK_NUMBER = "1"
 _DESTINATION_NAT, _SOURCE_NAT = -100, 100
 
 
@@ -19,6 +19,8 @@ def ipv6_of(ipv6: Ipv6Addresses, node: str, own: Wire | None, wires: list[Wire])
     neighbours: list[list[str]] = []
     routes: list[list[str]] = []
     gateway = None
+    if node == CORE:
+        addresses += [[_LOOPBACK_NUMBER, str(one), "128"] for one in SERVICE_ADDRESSES_V6]
     if own is not None and node in uplinks:
         mine = uplinks[node]
         gateway = str(mine.upper_address)
@@ -61,7 +63,7 @@ def ipv6_tables(ipv6: Ipv6Addresses, known: Node, wan: str) -> list[Table]:
         return []
     match known.behavior.ipv6:
         case Ipv6Behavior.ROUTED:
-            return [firewall_table(_firewall_of(known), wan, "ip6")]
+            return [firewall_table(firewall_of(known.behavior), wan, "ip6")]
         case Ipv6Behavior.NPTV6:
             return [_nptv6_table(*ipv6.prefixes(known.name), wan)]
         case Ipv6Behavior.NAT66:
@@ -70,18 +72,6 @@ def ipv6_tables(ipv6: Ipv6Addresses, known: Node, wan: str) -> list[Table]:
             return [Table("nat", [], [chain], "ip6")]
         case _:
             return []
-
-
-def _firewall_of(nat: Nat) -> FirewallBehavior:
-    """RFC 6092: a home's router filters IPv6 as its NAT filters IPv4."""
-    reaction = nat.behavior.unsolicited
-    plain = reaction is UnsolicitedReaction.CONNTRACK
-    return FirewallBehavior(
-        filtering=nat.behavior.filtering,
-        state_lifetime_s=nat.behavior.mapping_lifetime_s,
-        refresh=nat.behavior.refresh,
-        unsolicited=UnsolicitedReaction.DROP if plain else reaction,
-    )
 
 
 def _nptv6_table(inside: IPv6Network, outside: IPv6Network, wan: str) -> Table:

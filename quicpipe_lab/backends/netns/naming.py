@@ -19,7 +19,7 @@ class Place(NamedTuple):
     """A node and its link towards the core; the core itself has none.
 
     ``realm`` is the NAT behind which ``address`` means something, or the core. ``gateway`` is the
-    address of the link's other end, which is ``upper``'s.
+    address of the link's other end, which is ``upper``'s. The same for IPv6, where there is any.
     """
 
     node: str
@@ -28,54 +28,88 @@ class Place(NamedTuple):
     upper: str | None = None
     address: str | None = None
     gateway: str | None = None
+    realm_v6: str = ""
+    address_v6: str | None = None
+    gateway_v6: str | None = None
 
 
 def places(topology: "Topology") -> list[Place]:
     """Every node, from the core outwards."""
+    from quicpipe_lab.model.ipv6 import Ipv6Addresses
     from quicpipe_lab.model.topology import CORE
 
-    found = [Place(CORE, "router", CORE)]
+    ipv6 = Ipv6Addresses(topology)
+    found = [Place(CORE, "router", CORE, realm_v6=CORE)]
     for node, uplink in topology.uplinks.items():
         above = topology.nats_above(node)
-        found.append(
-            Place(
-                node,
-                type(topology.by_name[node]).__name__.lower(),
-                above[0].name if above else CORE,
-                uplink.upper,
-                str(uplink.lower_address),
-                str(uplink.upper_address),
-            )
+        place = Place(
+            node,
+            type(topology.by_name[node]).__name__.lower(),
+            above[0].name if above else CORE,
+            uplink.upper,
+            str(uplink.lower_address),
+            str(uplink.upper_address),
         )
+        if (link := ipv6.uplinks.get(node)) is not None:
+            place = place._replace(
+                realm_v6=ipv6.realm(node),
+                address_v6=str(link.lower_address),
+                gateway_v6=str(link.upper_address),
+            )
+        found.append(place)
     return found
 
 
 def addresses(all_places: Sequence[Place]) -> dict[str, list[str]]:
-    """Every address of every node, the one towards the core first."""
+    """Every address of every node, the one towards the core first, IPv6 behind IPv4."""
     found: dict[str, list[str]] = {place.node: [] for place in all_places}
-    for place in all_places:
-        if place.upper is not None and place.address is not None and place.gateway is not None:
-            found[place.node].insert(0, place.address)
-            found[place.upper].append(place.gateway)
+    for view in (all_places, _over_ipv6(all_places)):
+        own: dict[str, list[str]] = {place.node: [] for place in all_places}
+        for place in view:
+            if place.upper is not None and place.address is not None and place.gateway is not None:
+                own[place.node].insert(0, place.address)
+                own[place.upper].append(place.gateway)
+        for node in found:
+            found[node] += own[node]
     return found
 
 
 def hosts_file(all_places: Sequence[Place], node: str) -> str:
     """The /etc/hosts of a node."""
+    known = [_known(view, node) for view in (all_places, _over_ipv6(all_places))]
+    lines, hidden = [], []
+    for place in all_places:
+        found = [names[place.node] for names in known if place.node in names]
+        lines += [f"{address}\t{place.node}\n" for address in found]
+        if found:
+            continue
+        if place.node == node:
+            lines.append(f"127.0.1.1\t{node}\n")  # the core: none of its addresses is the first
+        else:
+            hidden.append(f"# {place.node} is behind {place.realm}: no address of its own here\n")
+    return "".join([_LOOPBACK, *lines, *hidden])
+
+
+def _over_ipv6(all_places: Sequence[Place]) -> list[Place]:
+    """The places with their IPv6 in the place of IPv4."""
+    return [
+        one._replace(realm=one.realm_v6, address=one.address_v6, gateway=one.gateway_v6)
+        for one in all_places
+    ]
+
+
+def _known(all_places: Sequence[Place], node: str) -> dict[str, str]:
+    """Names and addresses of whom a node reaches, itself among them."""
     by_name = {place.node: place for place in all_places}
     facing = _facing(by_name, node)
-    lines, hidden = [], []
+    known: dict[str, str] = {}
     for place in all_places:
         address = place.address if place.node == node else facing.get(place.node)
         if address is None and (place.realm == node or place.realm in facing):
             address = place.address
         if address is not None:
-            lines.append(f"{address}\t{place.node}\n")
-        elif place.node == node:
-            lines.append(f"127.0.1.1\t{node}\n")  # the core: none of its addresses is the first
-        else:
-            hidden.append(f"# {place.node} is behind {place.realm}: no address of its own here\n")
-    return "".join([_LOOPBACK, *lines, *hidden])
+            known[place.node] = address
+    return known
 
 
 def _facing(by_name: dict[str, Place], node: str) -> dict[str, str]:

@@ -80,3 +80,30 @@ def test_addresses_of_routers_begin_with_the_one_towards_the_core() -> None:
     assert found["nat-a"] == ["198.18.0.10", "192.168.0.5"]
     assert found["alice"] == ["192.168.0.6"]
     assert len(found["core"]) == 3
+
+
+def test_dual_stack_nodes_have_both_names_where_both_mean_something() -> None:
+    """Carol's fd00 address is hers behind her own router alone, and so is her IPv4 one."""
+    topology = find_topology("dual-stack-translated")
+    text = hosts_file(places(topology), "alice")
+    entries = {tuple(line.split()) for line in text.splitlines() if not line.startswith("#")}
+    relay, alice, router, core = ("relay", "alice", "prefix-a", "core")
+    assert {
+        ("198.18.0.6", relay),
+        ("2001:db8:0:1::2", relay),
+        ("192.168.0.6", alice),
+        ("fd00:db8:2302:5::2", alice),
+        ("192.168.0.5", router),
+        ("fd00:db8:2302:5::1", router),
+        ("198.18.0.9", core),
+        ("2001:db8:0:2::1", core),
+    } <= entries
+    assert not any(name == "carol" for _, name, *_ in entries)
+    assert "# carol is behind masked: no address of its own here\n" in text
+
+
+def test_routed_ipv6_is_known_everywhere() -> None:
+    """bob's IPv4 address is not, so that his name means his IPv6 one alone."""
+    topology = find_topology("dual-stack")
+    assert known(topology, "alice")["bob"] == "2001:db8:0:5::2"
+    assert addresses(places(topology))["alice"] == ["192.168.0.6", "2001:db8:0:4::2"]

@@ -1,0 +1,69 @@
+"""Which family a scenario's programs speak, and what it takes."""
+
+import pytest
+
+from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model.ipv6 import Ipv6Addresses
+from quicpipe_lab.model.load import scenario_from_toml
+from quicpipe_lab.model.nat import Ipv6Behavior, NatBehavior
+from quicpipe_lab.model.scenario import Family, Outcome, Scenario
+from quicpipe_lab.model.topology import CORE, Host, Link, Nat, Node, Relay, Topology
+from quicpipe_lab.resources import find_scenario, find_topology
+
+NODES: tuple[Node, ...] = (Host("alice"), Host("bob"), Relay("relay"))
+TEXT = """\
+topology = "dual-stack"
+family = "ipv6"
+roles = { dialer = "alice", accepter = "bob", relay = "relay" }
+expect = "direct"
+step = []
+"""
+
+
+def scenario(ipv6: Ipv6Behavior, family: str, dual_stack: bool = True) -> Scenario:
+    links = (Link((CORE, "home")), Link(("home", "alice")), Link((CORE, "bob")))
+    nodes = (*NODES, Nat("home", NatBehavior(ipv6=ipv6)))
+    topology = Topology("t", nodes, (*links, Link((CORE, "relay"))), dual_stack)
+    return Scenario("s", topology, "alice", "bob", "relay", Outcome.DIRECT, (), family=family)  # type: ignore[arg-type]
+
+
+def test_ipv4_unless_said_otherwise() -> None:
+    found = find_scenario("nat-to-nat")
+    assert found.family is Family.IPV4
+    assert found.relay_host == str(found.topology.uplinks["relay"].lower_address)
+
+
+def test_the_relay_is_reached_over_ipv6() -> None:
+    found = scenario_from_toml(TEXT, "s", "s.toml", find_topology)
+    assert found.family is Family.IPV6
+    relay = Ipv6Addresses(found.topology).uplinks["relay"]
+    assert found.relay_host == str(relay.lower_address)
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda: scenario(Ipv6Behavior.NONE, "ipv6"), "family: 'alice' has no IPv6"),
+        (
+            lambda: scenario(Ipv6Behavior.ROUTED, "ipv6", dual_stack=False),
+            "family: ipv6 needs a topology with dual_stack = true",
+        ),
+        (lambda: scenario(Ipv6Behavior.ROUTED, "ipx"), "family: 'ipx' is none of ipv4, ipv6"),
+        (
+            lambda: scenario_from_toml(
+                TEXT.replace('"ipv6"', '"six"'), "s", "s.toml", find_topology
+            ),
+            "s.toml:2: family: 'six' is none of ipv4, ipv6",
+        ),
+    ],
+)
+def test_what_cannot_be(make: object, complaint: str) -> None:
+    assert callable(make)
+    with pytest.raises(ScenarioError) as caught:
+        make()
+    assert str(caught.value) == complaint
+
+
+def test_the_bundled_ones() -> None:
+    for name in ("ipv6-to-ipv6", "nptv6-to-nptv6", "nat66-to-nptv6"):
+        assert find_scenario(name).family is Family.IPV6
