@@ -7,7 +7,7 @@ shows here.
 import random
 from dataclasses import dataclass
 
-CHUNK_BYTES = 64 * 1024
+from quicpipe_lab.protocol.pacing import CHUNK_BYTES
 
 
 class EchoMismatchError(Exception):

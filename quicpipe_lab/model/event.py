@@ -1,8 +1,13 @@
 """The one form in which everything that happens in a run is written: a line of ``events.jsonl``."""
 
+import dataclasses
 import json
+import re
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
+
+from quicpipe_lab.model.address import TransportAddress
 
 _OWN_KEYS = ("t_s", "node", "event")
 
@@ -40,3 +45,27 @@ class Event:
         if not isinstance(node, str) or not isinstance(name, str):
             raise ValueError("not an event: node and event are strings")
         return cls(t_s, node, name, data)
+
+
+def describe(machine_event: Any) -> tuple[str, dict[str, Any]]:
+    """Name and data for a machine's event, a dataclass: ``RelayLost(retry_s=1)`` is
+    ``relay-lost`` with ``{"retry_s": 1}``."""
+    return _name_of(type(machine_event).__name__), as_json(machine_event)
+
+
+def as_json(value: Any) -> Any:
+    """What JSON can say of a value: addresses as text, bytes as hex, dataclasses as objects."""
+    if isinstance(value, TransportAddress):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, tuple | list):
+        return [as_json(one) for one in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {one.name: as_json(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    return value
+
+
+@cache
+def _name_of(kind: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind).lower()

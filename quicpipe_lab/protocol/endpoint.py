@@ -5,6 +5,7 @@ path. Sans-IO: the five calls, driven by a shell or by a simulator.
 from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import (
@@ -154,6 +155,11 @@ class Endpoint(ABC):
     def is_direct(self) -> bool:
         """Whether data goes to the peer itself."""
         return self._peer is not None and self._peer.address not in (None, self.config.relay)
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What a log says at the end: bytes by path, and the round trip of the path in use."""
+        return {"bytes": self.bytes, "direct": self.is_direct, "rtt_s": self.peer_rtt_s}
 
     # The five calls
 

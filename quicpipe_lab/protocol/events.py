@@ -20,6 +20,10 @@ class RelayRefused:
     status: int
     problem: str
 
+    def describe(self) -> str:
+        """One line for a person."""
+        return f"the relay refused: {self.problem}" if self.status else self.problem
+
 
 @dataclass(frozen=True, slots=True)
 class RelayLost:
@@ -136,6 +140,11 @@ class Closed:
 
     error_code: int
     reason: str
+
+    def describe(self) -> str:
+        """One line for a person."""
+        reason = self.reason or f"error {self.error_code:#x}"
+        return f"the connection with the peer ended: {reason}"
 
 
 EndpointEvent = (

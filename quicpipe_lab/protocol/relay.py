@@ -181,6 +181,11 @@ class Relay:
         """Datagrams by what became of them."""
         return self._forwarder.counters
 
+    @property
+    def counted(self) -> dict[str, int]:
+        """The same in words, for a log."""
+        return {one.name.lower(): count for one, count in self.counters.items()}
+
     def resolve(self, destination_id: bytes, source: TransportAddress) -> Flow | Reason:
         """Where datagrams of a source to an ID go, or why nowhere; counts nothing."""
         return self._forwarder.resolve(destination_id, source)

@@ -1,8 +1,10 @@
 """What the relay tells whoever drives it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.model.event import describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +67,12 @@ class Expired:
 
 
 RelayEvent = ClientConnected | ClientLost | Registered | Refused | Bound | Unbound | Expired
+
+
+def report(event: RelayEvent) -> tuple[str, dict[str, Any]]:
+    """Name and data for a log, which says how many IDs; which ones is between the clients and the
+    relay."""
+    name, data = describe(event)
+    if isinstance(event, Bound | Unbound):
+        data = {"address": data["address"], "num": len(event.connection_ids)}
+    return name, data

@@ -9,6 +9,7 @@ import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TextIO
 
 from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
@@ -19,6 +20,7 @@ from aioquic.quic.events import (
     PingAcknowledged,
     StreamReset,
 )
+from aioquic.quic.logger import QuicLogger
 
 from quicpipe_lab.errors import RemoteProtocolError
 from quicpipe_lab.model.address import TransportAddress
@@ -30,7 +32,7 @@ from quicpipe_lab.protocol.events import (
     RelayRefused,
     RelayRegistered,
 )
-from quicpipe_lab.protocol.quic import Connection, RandomBytes
+from quicpipe_lab.protocol.quic import Connection, RandomBytes, standard_configuration
 from quicpipe_lab.protocol.wire import (
     OBSERVED_ADDRESS_HEADER,
     REGISTER_PATH,
@@ -105,6 +107,17 @@ class RelayTrust:
 
     fingerprint: str | None = None
     insecure: bool = False
+
+
+def relay_configuration(
+    server_name: str, qlog: QuicLogger | None = None, keylog: TextIO | None = None
+) -> QuicConfiguration:
+    """The programs' QUIC towards the relay: it is given up three keepalives after its last word."""
+    configuration = standard_configuration(
+        is_client=True, alpn=[], idle_timeout_s=3 * KEEPALIVE_S, qlog=qlog, keylog=keylog
+    )
+    configuration.server_name = server_name
+    return configuration
 
 
 class RelayLeg:

@@ -57,22 +57,29 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
-def _create() -> bytes:
-    key = Ed25519PrivateKey.generate()
+def self_signed(
+    key: Ed25519PrivateKey, serial_number: int, now: datetime.datetime
+) -> x509.Certificate:
+    """The certificate of a key; the same arguments give the same bytes (RFC 8032, 5.1.6)."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "quicpipe-lab")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
+    return (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial_number)
         .not_valid_before(now - datetime.timedelta(days=1))  # for peers whose clocks are behind
         .not_valid_after(now + _VALID_FOR)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("quicpipe-lab")]), critical=False)
         .sign(key, algorithm=None)
     )
+
+
+def _create() -> bytes:
+    key = Ed25519PrivateKey.generate()
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = self_signed(key, x509.random_serial_number(), now)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return private + certificate.public_bytes(Encoding.PEM)
 

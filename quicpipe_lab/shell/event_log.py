@@ -1,6 +1,5 @@
 """Where a program writes what happens: lines of model.event.Event, to a descriptor or a file."""
 
-import dataclasses
 import os
 import re
 import time
@@ -9,8 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from quicpipe_lab.errors import QuicpipeLabError
-from quicpipe_lab.model.address import TransportAddress
-from quicpipe_lab.model.event import Event
+from quicpipe_lab.model.event import Event, as_json, describe
 
 
 class EventLog:
@@ -38,7 +36,7 @@ class EventLog:
         """An event that happened now."""
         if self._fd is None:
             return
-        plain = {key: _plain(value) for key, value in data.items()}
+        plain = {key: as_json(value) for key, value in data.items()}
         line = Event(time.monotonic(), self.node, name, plain).dumps() + "\n"
         try:
             _write_all(self._fd, line.encode())
@@ -46,10 +44,9 @@ class EventLog:
             self.close()
 
     def record(self, event: Any) -> None:
-        """A machine's event, a dataclass: ``RelayLost(retry_s=1)`` is written as ``relay-lost``."""
-        fields = dataclasses.fields(event)
-        name = re.sub(r"(?<!^)(?=[A-Z])", "-", type(event).__name__).lower()
-        self.write(name, **{field.name: getattr(event, field.name) for field in fields})
+        """A machine's event, a dataclass: see model.event.describe."""
+        name, data = describe(event)
+        self.write(name, **data)
 
     def close(self) -> None:
         """No more events; the descriptor is closed."""
@@ -75,16 +72,3 @@ def _open(target: str) -> int:
 def _write_all(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can say of a value: addresses as text, bytes as hex."""
-    if isinstance(value, TransportAddress):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
-    return value

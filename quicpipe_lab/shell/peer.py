@@ -25,21 +25,16 @@ from quicpipe_lab.protocol.events import (
     StreamData,
     StreamRefused,
 )
+from quicpipe_lab.protocol.pacing import (
+    CLOSE_LINGER_S,
+    CLOSE_REPEATS,
+    GAVE_UP,
+    HIGH_WATER_BYTES,
+    READ_AHEAD_BYTES,
+)
 from quicpipe_lab.shell.udp import UdpDriver
 
 E = TypeVar("E", bound=EndpointEvent)
-
-HIGH_WATER_BYTES = 1024 * 1024
-"""A stream's writer waits in ``drain`` while so much is not acknowledged."""
-READ_AHEAD_BYTES = 256 * 1024
-"""So much, and up to twice as much, waits in memory for whoever reads a stream, beside the window
-that the peer may use (protocol/quic.py)."""
-GAVE_UP = 0x1
-"""The error code of a connection that did not come to its end in good order."""
-CLOSE_REPEATS = 2
-"""How often a CONNECTION_CLOSE is sent again: nobody acknowledges it, and it may be lost."""
-CLOSE_LINGER_S = 0.05
-"""How long an endpoint stays for that."""
 
 
 class PeerStream:
@@ -190,7 +185,7 @@ class Peer:
             task.cancel()
         if getter in done:
             return getter.result()
-        raise RemoteProtocolError(describe(closed.result()))
+        raise RemoteProtocolError(closed.result().describe())
 
     async def event(self, kind: type[E]) -> E:
         """The first event of a kind since the start, waited for if need be.
@@ -220,10 +215,9 @@ class Peer:
     def raise_if_closed(self) -> None:
         """RemoteProtocolError with the reason, where the connection is over."""
         if self.refused is not None and self.machine.registered is None:
-            answered = "the relay refused: " if self.refused.status else ""
-            raise RemoteProtocolError(f"{answered}{self.refused.problem}")
+            raise RemoteProtocolError(self.refused.describe())
         if self.closed is not None:
-            raise RemoteProtocolError(describe(self.closed))
+            raise RemoteProtocolError(self.closed.describe())
 
     def turn_soon(self) -> None:
         """Let the machine send once the caller has done all it does now: fewer, fuller packets."""
@@ -268,7 +262,7 @@ class Peer:
                     self._over.set()
                     for stream in self._streams.values():
                         # Some end the connection where they might have ended the stream.
-                        stream.break_off(describe(event) if event.error_code else None)
+                        stream.break_off(event.describe() if event.error_code else None)
                 case RelayRefused():
                     self.refused = event
             self._seen.setdefault(type(event), event)
@@ -305,12 +299,6 @@ class Peer:
                     future.set_exception(error)
             else:
                 self._waiters.append((kind, future))
-
-
-def describe(closed: Closed) -> str:
-    """One line for a person."""
-    reason = closed.reason or f"error {closed.error_code:#x}"
-    return f"the connection with the peer ended: {reason}"
 
 
 @asynccontextmanager

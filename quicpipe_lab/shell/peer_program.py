@@ -30,8 +30,12 @@ from quicpipe_lab.protocol.events import (
     RelayLost,
     RelayRegistered,
 )
-from quicpipe_lab.protocol.quic import standard_configuration
-from quicpipe_lab.protocol.relay_leg import RelayTrust, Request, standard_request
+from quicpipe_lab.protocol.relay_leg import (
+    RelayTrust,
+    Request,
+    relay_configuration,
+    standard_request,
+)
 from quicpipe_lab.protocol.wire import Envelope
 from quicpipe_lab.shell import oob, pipe
 from quicpipe_lab.shell.certificates import fingerprint, identity
@@ -274,14 +278,8 @@ class _Run:
             )
 
     def log_statistics(self, peer: Peer) -> None:
-        """The last event: bytes by path and the round trip of the path in use."""
-        machine = peer.machine
-        self.log.write(
-            "statistics",
-            bytes=machine.bytes,
-            direct=machine.is_direct,
-            rtt_s=machine.peer_rtt_s,
-        )
+        """The last event."""
+        self.log.write("statistics", **peer.machine.statistics)
 
 
 async def _registered(peer: Peer, options: PeerOptions) -> None:
@@ -430,10 +428,8 @@ def _relay_configuration(
     qlog: QuicLogger | None,
     keylog: TextIO | None,
 ) -> QuicConfiguration:
-    configuration = standard_configuration(
-        is_client=True, alpn=[], idle_timeout_s=45.0, qlog=qlog, keylog=keylog
-    )
-    configuration.server_name, _ = split_host_port(authority, default_port=443)
+    server_name, _ = split_host_port(authority, default_port=443)
+    configuration = relay_configuration(server_name, qlog, keylog)
     if trust.fingerprint is None and not trust.insecure:
         configuration.verify_mode = ssl.CERT_REQUIRED
         if options.relay_ca is not None:

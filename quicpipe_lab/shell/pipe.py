@@ -7,9 +7,8 @@ import stat
 from contextlib import suppress
 
 from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.protocol.pacing import CHUNK_BYTES
 from quicpipe_lab.shell.peer import PeerStream
-
-CHUNK_BYTES = 64 * 1024
 
 
 async def copy_in(descriptor: int, stream: PeerStream) -> None:

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+from quicpipe_lab.protocol.pacing import CLOSING_S
 from quicpipe_lab.protocol.relay import Relay
-from quicpipe_lab.protocol.relay_events import Bound, Unbound
+from quicpipe_lab.protocol.relay_events import report
 from quicpipe_lab.shell.event_log import EventLog
 from quicpipe_lab.shell.relay_socket import RelayTransport
 
@@ -87,20 +88,13 @@ class RelayLoop:
         if datagrams:
             self._transport.send(datagrams)
         while (event := self._relay.next_event()) is not None:
-            # The log says how many IDs; which ones is between the clients and the relay.
-            if isinstance(event, Bound | Unbound):
-                name = type(event).__name__.lower()
-                self._log.write(name, address=event.address, num=len(event.connection_ids))
-            else:
-                self._log.record(event)
+            name, data = report(event)
+            self._log.write(name, **data)
 
     def _end(self) -> None:
         self._relay.close()
         now = time.monotonic()
         self._flush(now)
-        # Closing periods (RFC 9000, 10.2) exist to answer stragglers. Nobody will be here to do
-        # so; to have them over makes aioquic finish its qlog.
-        self._relay.handle_timer(now + 60.0)
+        self._relay.handle_timer(now + CLOSING_S)
         self._flush(now)
-        counted = {one.name.lower(): count for one, count in self._relay.counters.items()}
-        self._log.write("stopped", datagrams=counted)
+        self._log.write("stopped", datagrams=self._relay.counted)
