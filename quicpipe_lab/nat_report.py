@@ -146,8 +146,8 @@ def _print_certificates(name: str, certificates: "Sequence[Certificate]") -> Non
 
 def _title(certificate: "Certificate") -> str:
     if certificate.host is None:
-        return f"{certificate.nat}: no host is behind it"
-    title = f"{certificate.nat}, seen from {certificate.host}"
+        return f"{certificate.name}: no host is behind it"
+    title = f"{certificate.name}, seen from {certificate.host}"
     if len(certificate.through) > 1:
         return f"{title} through {', '.join(certificate.through)}: the stricter of each"
     return title

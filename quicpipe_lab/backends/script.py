@@ -176,12 +176,12 @@ class Script:
 
     def judge(self, certificates: Sequence[Certificate]) -> None:
         """Nothing begins in a lab whose NATs are not what the scenario says. RunFailedError."""
-        self._record.certified = {one.nat: one.summary() for one in certificates}
+        self._record.certified = {one.name: one.summary() for one in certificates}
         for one in certificates:
             if (difference := one.difference()) is not None:
                 raise RunFailedError(difference)
         if certificates:
-            self.note("certified", nats=[one.nat for one in certificates])
+            self.note("certified", nats=[one.name for one in certificates])
 
     # The steps
 

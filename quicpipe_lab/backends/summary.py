@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from quicpipe_lab.backends.transfer import Transfer
+from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.ipv6 import over_ipv6
 from quicpipe_lab.model.result import (
@@ -16,7 +17,7 @@ from quicpipe_lab.model.result import (
     RunResult,
     Times,
 )
-from quicpipe_lab.model.scenario import Family, Outcome, Scenario
+from quicpipe_lab.model.scenario import Outcome, Scenario
 
 
 @dataclass

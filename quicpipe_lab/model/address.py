@@ -1,6 +1,14 @@
 """The one notion of an address that every layer shares."""
 
+from enum import StrEnum
 from typing import NamedTuple
+
+
+class Family(StrEnum):
+    """Which addresses programs speak to each other with."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
 
 
 class TransportAddress(NamedTuple):

@@ -1,7 +1,8 @@
 """IPv6 addresses of a dual-stack topology, beside the IPv4 ones that every topology has.
 
 The core's realm is 2001:db8::/32 (RFC 3849). Routers that do not translate extend it, one /64 for
-each link. Behind one that does lies a realm of unique local addresses (RFC 4193); its prefix has
+each link; a node's interface identifier (the lower 64 bits) towards the core is its own. Behind
+a router that does lies a realm of unique local addresses (RFC 4193); its prefix has
 the same checksum as the one that NPTv6 puts in its place, so that RFC 6296's checksum-neutral
 mapping (2.6) changes the prefix and not a bit more.
 """
@@ -13,6 +14,7 @@ from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.firewall import FirewallBehavior
 from quicpipe_lab.model.nat import (
     FilteringBehavior,
+    Hairpinning,
     Ipv6Behavior,
     NatBehavior,
     PortAssignment,
@@ -58,7 +60,7 @@ class Ipv6Addresses:
             realm = self._realm(topology.uplinks[name].upper)
             if realm is not None:
                 network = IPv6Network((int(realm.network_address) + (number << 64), 64))
-                self.uplinks[name] = Ipv6Uplink(network[2], network[1], network)
+                self.uplinks[name] = Ipv6Uplink(network[number + 1], network[1], network)
             if self._behavior(name) is Ipv6Behavior.NPTV6 and realm != _GLOBAL:
                 raise ScenarioError(
                     f"node {name!r}",
@@ -146,6 +148,7 @@ def over_ipv6(nat: NatBehavior) -> NatBehavior:
             return NatBehavior(
                 filtering=FilteringBehavior.ENDPOINT_INDEPENDENT,
                 port_assignment=PortAssignment.PRESERVING,
+                hairpinning=Hairpinning.EXTERNAL_SOURCE,  # RFC 6296, 4.3
             )
         case Ipv6Behavior.NAT66:
             return replace(

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model import link_presets
+from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
 from quicpipe_lab.model.link import BurstLoss, LinkBehavior, LinkPreset
 from quicpipe_lab.model.nat import (
@@ -33,7 +34,6 @@ from quicpipe_lab.model.nat import (
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.scenario import (
     Cut,
-    Family,
     Outcome,
     Restore,
     Scenario,

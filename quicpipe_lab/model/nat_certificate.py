@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from quicpipe_lab.model import nat_measurement as words
+from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.firewall import UdpPolicy
 from quicpipe_lab.model.nat import AddressPooling, Hairpinning
 from quicpipe_lab.model.nat_declaration import (
     Chain,
     Declaration,
-    declare,
     declare_blocked,
     mapping_limit,
 )
@@ -47,6 +47,12 @@ class Certificate:
     host: str | None
     through: tuple[str, ...]
     findings: tuple[Finding, ...]
+    family: Family = Family.IPV4
+
+    @property
+    def name(self) -> str:
+        """The NAT, and the family where it is not IPv4."""
+        return self.nat if self.family is Family.IPV4 else f"{self.nat} over IPv6"
 
     @property
     def ok(self) -> bool:
@@ -59,7 +65,7 @@ class Certificate:
             if one.ok is False:
                 why = f" ({one.remark})" if one.remark else ""
                 return (
-                    f"{self.nat} is not what it is declared to be: {one.property} is"
+                    f"{self.name} is not what it is declared to be: {one.property} is"
                     f" {one.measured or 'unknown'} and not {one.declared}{why}"
                 )
         return None
@@ -68,6 +74,7 @@ class Certificate:
         """For ``nat-check --json``."""
         return {
             "nat": self.nat,
+            "family": self.family.value,
             "host": self.host,
             "through": list(self.through),
             "ok": self.ok,
@@ -88,12 +95,12 @@ def certify(
     nat: str,
     host: str,
     through: Sequence[str],
-    chain: Chain,
+    declared: Declaration,
     external_hosts: Sequence[str],
     measured: NatMeasurement,
+    family: Family = Family.IPV4,
 ) -> Certificate:
-    """``chain``: the behaviours of ``through``. ``external_hosts``: see nat_declaration."""
-    declared = declare(chain, external_hosts)
+    """``declared``: of all of ``through``. ``external_hosts``: see nat_declaration."""
     findings = []
     for what in Property:
         if what is Property.LIFETIME:
@@ -106,27 +113,38 @@ def certify(
             finding = _finding(what, declared, measured, measured.words.get(what))
         if finding is not None:
             findings.append(finding)
-    return Certificate(nat, host, tuple(through), tuple(findings))
+    return Certificate(nat, host, tuple(through), tuple(findings), family)
 
 
-def uncertified(router: str, host: str | None, through: Sequence[str], chain: Chain) -> Certificate:
+def uncertified(
+    router: str,
+    host: str | None,
+    through: Sequence[str],
+    chain: Chain,
+    family: Family = Family.IPV4,
+) -> Certificate:
     """Of one that cannot be looked at: nobody is behind it, or there are too few mappings."""
     limit = mapping_limit(chain) if chain else None
     if limit is None:
-        return Certificate(router, host, tuple(through), ())
+        return Certificate(router, host, tuple(through), (), family)
     remark = f"too few for the tests, which need {MAPPINGS_NEEDED}"
     finding = Finding(Property.LIMIT, str(limit), None, None, remark)
-    return Certificate(router, host, tuple(through), (finding,))
+    return Certificate(router, host, tuple(through), (finding,), family)
 
 
 def certify_blocked(
-    router: str, host: str, through: Sequence[str], policy: UdpPolicy, measured: NatMeasurement
+    router: str,
+    host: str,
+    through: Sequence[str],
+    policy: UdpPolicy,
+    measured: NatMeasurement,
+    family: Family = Family.IPV4,
 ) -> Certificate:
     """Of a firewall that blocks UDP, or all but some, and of what else is on that way."""
     declared = declare_blocked(policy)
     finding = _finding(Property.UDP, declared, measured, measured.words.get(Property.UDP))
     assert finding is not None
-    return Certificate(router, host, tuple(through), (finding,))
+    return Certificate(router, host, tuple(through), (finding,), family)
 
 
 def findings_of(measured: NatMeasurement) -> tuple[Finding, ...]:

@@ -4,7 +4,7 @@ Behind several NATs, of mapping and filtering the stricter holds. Where the rest
 does not add up to one word, the property is left open, with a remark that says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from quicpipe_lab.model import nat_measurement as words
@@ -15,6 +15,7 @@ from quicpipe_lab.model.nat import (
     FilteringBehavior,
     FilterScope,
     Hairpinning,
+    Ipv6Behavior,
     MappingBehavior,
     NatBehavior,
     PortAssignment,
@@ -71,6 +72,20 @@ def declare(chain: Chain, external_hosts: Sequence[str]) -> Declaration:
         declaration.words[Property.LIMIT] = str(limit)
         declaration.remarks[Property.LIMIT] = "not measured: the mappings are the lab's to use"
     _declare_equal(declaration, Property.REFRESH, [one.refresh.value for one in chain])
+    return declaration
+
+
+def declare_ipv6(
+    chain: Chain, external_hosts: Sequence[str], kinds: Collection[Ipv6Behavior]
+) -> Declaration:
+    """``chain``: as over_ipv6 gives it; ``kinds``: what the routers on the way do to IPv6."""
+    declaration = declare(chain, external_hosts)
+    word = words.UNTRANSLATED
+    if Ipv6Behavior.NAT66 in kinds:
+        word = words.SHARED_ADDRESS
+    elif Ipv6Behavior.NPTV6 in kinds:
+        word = words.PREFIX
+    declaration.words[Property.TRANSLATION] = word
     return declaration
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv6Address
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ class Property(StrEnum):
 
     UDP = "UDP that may leave"
     EXTERNAL_ADDRESS = "external address"
+    TRANSLATION = "source translated"
     POOLING = "address pooling"
     MAPPING = "mapping"
     FILTERING = "filtering"
@@ -63,6 +65,7 @@ NO_EFFECT, MOVES_MAPPING = "no effect", "moves the next mapping"
 SILENT = "none"
 PORT_UNREACHABLE, ADMIN_PROHIBITED = "ICMP port unreachable", "ICMP admin prohibited"
 KEPT, NOT_KEPT = "kept", "not kept"
+UNTRANSLATED, PREFIX, SHARED_ADDRESS = "no", "prefix", "address and port"
 
 
 @dataclass
@@ -131,6 +134,19 @@ def filter_scope(mapping: str, filtering: str, came_through_another: bool) -> st
     return (FilterScope.ENDPOINT if came_through_another else FilterScope.MAPPING).value
 
 
+def translation(inside_host: str, hosts: Sequence[str]) -> str:
+    """Of IPv6: what becomes of a source on its way out.
+
+    A router that exchanges prefixes alone leaves the interface identifier as it is, and with it
+    whom a packet is from (RFC 6296, 3.5 for prefixes of /48 and shorter).
+    """
+    if list(hosts) == [inside_host]:
+        return UNTRANSLATED
+    identifiers = {int(IPv6Address(one)) & _INTERFACE_IDENTIFIER for one in (inside_host, *hosts)}
+    return PREFIX if len(identifiers) == 1 else SHARED_ADDRESS
+
+
+_INTERFACE_IDENTIFIER = (1 << 64) - 1
 _LONGEST_STEP = 64
 
 
@@ -186,7 +202,12 @@ def hairpinning(
     return Hairpinning.INTERNAL_SOURCE.value if source.host == inside_host else f"from {source}"
 
 
-_ICMP_WORDS = {(3, 3): PORT_UNREACHABLE, (3, 13): ADMIN_PROHIBITED}  # RFC 792, RFC 1812 5.2.7.1
+_ICMP_WORDS = {
+    (3, 3): PORT_UNREACHABLE,  # RFC 792
+    (3, 13): ADMIN_PROHIBITED,  # RFC 1812, 5.2.7.1
+    (1, 4): PORT_UNREACHABLE,  # ICMPv6: RFC 4443, 3.1
+    (1, 1): ADMIN_PROHIBITED,
+}
 
 
 def rejection(errors: Collection[tuple[int, int]]) -> str:

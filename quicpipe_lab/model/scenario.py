@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.ipv6 import Ipv6Addresses
 from quicpipe_lab.model.topology import CORE, Host, Nat, Topology
 
@@ -20,13 +21,6 @@ class Outcome(StrEnum):
     DIRECT = "direct"
     RELAYED = "relayed"
     FAILED = "failed"
-
-
-class Family(StrEnum):
-    """Which addresses the programs speak to each other with, from end to end."""
-
-    IPV4 = "ipv4"
-    IPV6 = "ipv6"
 
 
 def _outcome(field: str, given: str) -> Outcome:

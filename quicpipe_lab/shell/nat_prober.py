@@ -90,6 +90,9 @@ class NatProber:
         self.result.ports = [(inside, one.port) for inside, one in fresh]
         self.result.hosts = list(dict.fromkeys(one.host for _, one in fresh))
         self._say(Property.EXTERNAL_ADDRESS, " and ".join(self.result.hosts))
+        if ":" in self._place.inside_host:
+            word = words.translation(self._place.inside_host, self.result.hosts)
+            self._say(Property.TRANSLATION, word)
         self._say(Property.PORT_ASSIGNMENT, words.port_assignment(self.result.ports))
         if self._nothing_translates:
             self._remark(Property.EXTERNAL_ADDRESS, _NOTHING_TRANSLATES)

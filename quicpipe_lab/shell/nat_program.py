@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -72,10 +72,11 @@ class View:
 
 @dataclass(frozen=True)
 class Job:
-    """``server``: the namespace that has the two ``addresses``. ``links``: a key of _TIMINGS."""
+    """``server``: the namespace that has all ``addresses``, two of each family that views look
+    over. ``links``: a key of _TIMINGS."""
 
     server: int
-    addresses: tuple[str, str]
+    addresses: Sequence[tuple[str, str]]
     views: dict[str, View]
     links: str
 
@@ -118,13 +119,19 @@ def probe(job: Job) -> dict[str, NatMeasurement]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     timing = _TIMINGS[job.links]
     open_views = {name: view for name, view in job.views.items() if not view.blocked}
-    with (
-        _serving(job, STUN_PORT) as responder,
-        _serving(job, _HTTP3_PORT) as other,
-        ThreadPoolExecutor(_VIEWS_AT_ONCE) as threads,
-    ):
+    with ExitStack() as stack:
+        responders = {
+            (is_ipv6(pair[0]), port): stack.enter_context(_serving(job.server, pair, port))
+            for pair in job.addresses
+            for port in (STUN_PORT, _HTTP3_PORT)
+        }
+        threads = stack.enter_context(ThreadPoolExecutor(_VIEWS_AT_ONCE))
+        servers = {
+            name: [responders[is_ipv6(view.inside_host), port] for port in (STUN_PORT, _HTTP3_PORT)]
+            for name, view in job.views.items()
+        }
         probers = {
-            name: NatProber(responder.addresses, timing, *_places(view))
+            name: NatProber(servers[name][0].addresses, timing, *_places(view))
             for name, view in open_views.items()
         }
         by_outermost: dict[str, list[NatProber]] = {}
@@ -132,12 +139,11 @@ def probe(job: Job) -> dict[str, NatMeasurement]:
             by_outermost.setdefault(job.views[name].outermost, []).append(prober)
         list(threads.map(_measure_ports, by_outermost.values()))
         looks = {
-            name: threads.submit(_look, prober, job.views[name], responder, timing)
+            name: threads.submit(_look, prober, job.views[name], servers[name][0], timing)
             for name, prober in probers.items()
         }
-        servers = [responder.addresses[PRIMARY], other.addresses[PRIMARY]]
         looks |= {
-            name: threads.submit(_look_at_blocked, view, job.server, servers, timing)
+            name: threads.submit(_look_at_blocked, view, job.server, servers[name], timing)
             for name, view in job.views.items()
             if view.blocked
         }
@@ -154,8 +160,8 @@ def _measure_ports(probers: list[NatProber]) -> None:
 
 
 @contextmanager
-def _serving(job: Job, port: int) -> Iterator[Responder]:
-    sockets = _inside(job.server, lambda: open_sockets(job.addresses, [port, port + 1]))
+def _serving(namespace: int, addresses: tuple[str, str], port: int) -> Iterator[Responder]:
+    sockets = _inside(namespace, lambda: open_sockets(addresses, [port, port + 1]))
     responder = Responder(sockets)
     stop_reader, stop = os.pipe()
     thread = threading.Thread(target=responder.serve, args=[stop_reader])
@@ -168,10 +174,16 @@ def _serving(job: Job, port: int) -> Iterator[Responder]:
 
 
 def _places(view: View) -> list[Place]:
-    places = [Place(view.inside_host, _maker(view.host))]
+    over_ipv6 = is_ipv6(view.inside_host)
+    places = [Place(view.inside_host, _maker(view.host, over_ipv6))]
     if view.second is not None:
-        places.append(Place(view.second_host, _maker(view.second)))
+        places.append(Place(view.second_host, _maker(view.second, over_ipv6)))
     return places
+
+
+def is_ipv6(host: str) -> bool:
+    """Of an address in text form."""
+    return ":" in host
 
 
 def _look(prober: NatProber, view: View, responder: Responder, timing: Timing) -> NatMeasurement:
@@ -184,15 +196,15 @@ def _look(prober: NatProber, view: View, responder: Responder, timing: Timing) -
     prober.close()
     if view.lifetime_s is not None:
         primary = responder.addresses[PRIMARY]
-        LifetimeProber(primary, _maker(view.host), timing, view.lifetime_s, view.warm_up_s).measure(
-            result
-        )
+        make = _maker(view.host, is_ipv6(view.inside_host))
+        LifetimeProber(primary, make, timing, view.lifetime_s, view.warm_up_s).measure(result)
     return result
 
 
 def _look_at_blocked(
-    view: View, server_namespace: int, servers: Sequence[TransportAddress], timing: Timing
+    view: View, server_namespace: int, responders: Sequence[Responder], timing: Timing
 ) -> NatMeasurement:
+    servers = [one.addresses[PRIMARY] for one in responders]
     answered = {
         server.port: _gets_out(view.host, server_namespace, server, timing) for server in servers
     }
@@ -205,8 +217,8 @@ def _gets_out(
     """Whether a question is answered by the time one that the server asks itself behind it is."""
     request = BindingRequest(new_transaction())
     with (
-        StunClient(_maker(namespace)(0), timing) as client,
-        StunClient(_maker(server_namespace)(0), timing) as beside,
+        StunClient(_maker(namespace, is_ipv6(server.host))(0), timing) as client,
+        StunClient(_maker(server_namespace, is_ipv6(server.host))(0), timing) as beside,
     ):
         for _ in range(timing.rounds * timing.copies):
             client.send(request, server)
@@ -215,17 +227,17 @@ def _gets_out(
         return client.has_answer(request.transaction)
 
 
-def _maker(namespace: int) -> MakeSocket:
+def _maker(namespace: int, over_ipv6: bool) -> MakeSocket:
     def make(port: int) -> socket.socket:
-        return _inside(namespace, lambda: _bound(port))
+        return _inside(namespace, lambda: _bound(port, over_ipv6))
 
     return make
 
 
-def _bound(port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def _bound(port: int, over_ipv6: bool) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if over_ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        sock.bind(("0.0.0.0", port))
+        sock.bind(("::" if over_ipv6 else "0.0.0.0", port))
     except OSError as error:
         sock.close()
         raise QuicpipeLabError(f"cannot bind to port {port}: {error.strerror}") from None

@@ -22,8 +22,12 @@ STUN_PORT = 3478
 _DATAGRAM_BYTES = 2048
 _SENDINGS = 3
 
-_IP_RECVERR = 11  # ip(7): the socket module has no names for it and its first field's values
-_SO_EE_ORIGIN_ICMP = 2
+_RECVERR = {
+    # ip(7) and ipv6(7): the socket module has no names for these and their first field's values
+    socket.AF_INET: (socket.IPPROTO_IP, 11),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 25),
+}
+_SO_EE_ORIGIN_ICMP, _SO_EE_ORIGIN_ICMP6 = 2, 3
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
 
 
@@ -41,8 +45,7 @@ class Responder:
         self._sockets = sockets
         for one in sockets.values():
             one.setblocking(False)
-            if one.family == socket.AF_INET:
-                one.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+            one.setsockopt(*_RECVERR[one.family], 1)
 
     def serve(self, stop_fd: int) -> None:
         """Until ``stop_fd`` is readable, or its other end closed."""
@@ -99,7 +102,7 @@ class Responder:
                 )
                 for _, _, data in ancillary:
                     _, origin, kind, code, *_ = _EXTENDED_ERROR.unpack_from(data)
-                    if origin == _SO_EE_ORIGIN_ICMP:
+                    if origin in (_SO_EE_ORIGIN_ICMP, _SO_EE_ORIGIN_ICMP6):
                         self.icmp_errors.setdefault(target[0], set()).add((kind, code))
 
 

@@ -49,7 +49,8 @@ def measurement(**changes: str) -> NatMeasurement:
 def certificate(measured: NatMeasurement, *chain: NatBehavior) -> Certificate:
     names = [f"nat-{place}" for place in range(len(chain) or 1)]
     hosts = [HOST, "198.18.0.7"][: chain[-1].external_addresses if chain else 1]
-    return certify("nat-0", "alice", names, chain or [NatBehavior()], hosts, measured)
+    declared = declare(chain or [NatBehavior()], hosts)
+    return certify("nat-0", "alice", names, declared, hosts, measured)
 
 
 def differences(one: Certificate) -> set[str]:

@@ -3,10 +3,11 @@
 import pytest
 
 from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.ipv6 import Ipv6Addresses
 from quicpipe_lab.model.load import scenario_from_toml
 from quicpipe_lab.model.nat import Ipv6Behavior, NatBehavior
-from quicpipe_lab.model.scenario import Family, Outcome, Scenario
+from quicpipe_lab.model.scenario import Outcome, Scenario
 from quicpipe_lab.model.topology import CORE, Host, Link, Nat, Node, Relay, Topology
 from quicpipe_lab.resources import find_scenario, find_topology
 

@@ -9,19 +9,25 @@ import time
 from collections.abc import Iterator
 
 from quicpipe_lab.backends.netns.lab import Lab, Process
+from quicpipe_lab.backends.netns.vantage import (
+    SERVICES,
+    Prospect,
+    Router,
+    Vantage,
+    routers,
+    routers_above,
+    vantage_points,
+)
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.firewall import UdpPolicy
-from quicpipe_lab.model.nat import NatBehavior
 from quicpipe_lab.model.nat_certificate import (
-    MAPPINGS_NEEDED,
     Certificate,
     certify,
     certify_blocked,
     uncertified,
 )
-from quicpipe_lab.model.nat_declaration import lifetime_of, mapping_limit
 from quicpipe_lab.model.nat_measurement import NatMeasurement
-from quicpipe_lab.model.topology import CORE, SERVICE_ADDRESSES, Firewall, Host, Nat, Topology
+from quicpipe_lab.model.topology import CORE, Topology
 from quicpipe_lab.shell.nat_lifetime import WARM_UP_S
 from quicpipe_lab.shell.nat_program import Job, View, measurements_from_json
 
@@ -33,8 +39,7 @@ _POLL_S = 0.05
 _LONGEST_IDLE = 1.5
 """How long the tests of a lifetime take, in lifetimes, and some."""
 
-Hosts = tuple[str, str | None]
-Router = Nat | Firewall
+Measurements = dict[Vantage, NatMeasurement]
 
 
 class Certification:
@@ -43,18 +48,25 @@ class Certification:
     def __init__(self, lab: Lab, *, lifetime: bool = False) -> None:
         self._lab = lab
         self._lifetime = lifetime
+        self._prospect = Prospect(lab.topology)
         self._hosts = vantage_points(lab.topology)
-        pairs = [one for one in self._hosts.values() if _can_be_probed(lab.topology, one[0])]
-        self._batches = _batches(list(dict.fromkeys(pairs)))
+        pairs = dict.fromkeys(self._hosts.values())
+        wanted = [one for pair in pairs for one in self._prospect.vantages(pair)]
+        self._batches = _batches([one for one in wanted if self._prospect.can_be_probed(one)])
         self._running = self._start_next()
 
     def finish(self) -> list[Certificate]:
-        """The verdict on each NAT. Raises QuicpipeLabError where a program failed."""
-        measured: dict[Hosts, NatMeasurement] = {}
+        """The verdict on each NAT, over each family. Raises QuicpipeLabError where a program
+        failed."""
+        measured: Measurements = {}
         while self._running is not None:
             measured |= self._running.finish()
             self._running = self._start_next()
-        return [self._certificate(one, measured) for one in _routers(self._lab.topology)]
+        return [
+            certificate
+            for router in routers(self._lab.topology)
+            for certificate in self._certificates(router, measured)
+        ]
 
     def close(self) -> None:
         """Give up on what still runs; twice is fine."""
@@ -64,99 +76,53 @@ class Certification:
 
     def _start_next(self) -> "_Program | None":
         batch = next(self._batches, None)
-        return None if batch is None else _Program(self._lab, batch, self._lifetime)
+        if batch is None:
+            return None
+        return _Program(self._lab, self._prospect, batch, self._lifetime)
 
-    def _certificate(self, router: Router, measured: dict[Hosts, NatMeasurement]) -> Certificate:
+    def _certificates(self, router: Router, measured: Measurements) -> Iterator[Certificate]:
         hosts = self._hosts.get(router.name)
-        topology = self._lab.topology
         if hosts is None:  # nobody can be misled by it
-            return uncertified(router.name, None, [], [])
-        host, _ = hosts
-        names = [one.name for one in _routers_above(topology, host)]
-        if hosts not in measured:
-            return uncertified(router.name, host, names, _behaviors(topology, host))
-        policy = _udp_policy(topology, host)
+            yield uncertified(router.name, None, [], [])
+            return
+        for vantage in self._prospect.vantages(hosts):
+            yield self._certificate(router, vantage, measured.get(vantage))
+
+    def _certificate(
+        self, router: Router, vantage: Vantage, measured: NatMeasurement | None
+    ) -> Certificate:
+        host, prospect = vantage.first, self._prospect
+        names = [one.name for one in routers_above(self._lab.topology, host)]
+        if measured is None:
+            chain = prospect.chain(vantage)
+            return uncertified(router.name, host, names, chain, vantage.family)
+        policy = prospect.udp_policy(vantage)
         if policy is not UdpPolicy.OPEN:
-            return certify_blocked(router.name, host, names, policy, measured[hosts])
-        external = _external_addresses(topology, host)
-        return certify(
-            router.name, host, names, _behaviors(topology, host), external, measured[hosts]
-        )
+            return certify_blocked(router.name, host, names, policy, measured, vantage.family)
+        declared = prospect.declaration(vantage)
+        external = prospect.external_addresses(vantage)
+        return certify(router.name, host, names, declared, external, measured, vantage.family)
 
 
-def vantage_points(topology: Topology) -> dict[str, Hosts]:
-    """For each NAT and firewall the host behind it with the fewest others above, and a second one.
-
-    The second has the same kinds of them above it, if not the same ones.
-    """
-    found: dict[str, Hosts] = {}
-    hosts = [node.name for node in topology.nodes if isinstance(node, Host)]
-    above = {host: _routers_above(topology, host) for host in hosts}
-    for router in _routers(topology):
-        behind = sorted((one for one in hosts if router in above[one]), key=lambda h: len(above[h]))
-        if behind:
-            first, *others = behind
-            kinds = [one.behavior for one in above[first]]
-            alike = (one for one in others if [r.behavior for r in above[one]] == kinds)
-            found[router.name] = first, next(alike, None)
-    return found
-
-
-def _can_be_probed(topology: Topology, host: str) -> bool:
-    """Not where the tests would use up the mappings that the lab's programs need."""
-    limit = mapping_limit(_behaviors(topology, host))
-    return limit is None or limit >= MAPPINGS_NEEDED
-
-
-def _routers(topology: Topology) -> list[Router]:
-    return [node for node in topology.nodes if isinstance(node, Nat | Firewall)]
-
-
-def _routers_above(topology: Topology, host: str) -> list[Router]:
-    """The nearest first."""
-    above = (topology.by_name.get(name) for name in topology.path_to_core(host)[1:])
-    return [node for node in above if isinstance(node, Nat | Firewall)]
-
-
-def _behaviors(topology: Topology, host: str) -> list[NatBehavior]:
-    return [
-        one.behavior if isinstance(one, Nat) else one.behavior.as_nat()
-        for one in _routers_above(topology, host)
-    ]
-
-
-def _udp_policy(topology: Topology, host: str) -> UdpPolicy:
-    """The strictest on the way."""
-    firewalls = (one for one in _routers_above(topology, host) if isinstance(one, Firewall))
-    policies = [UdpPolicy.OPEN, *(one.behavior.udp for one in firewalls)]
-    return max(policies, key=list(UdpPolicy).index)
-
-
-def _external_addresses(topology: Topology, host: str) -> list[str]:
-    """The outermost NAT's, or the host's own where there is none."""
-    nats = topology.nats_above(host)
-    if not nats:
-        return [str(topology.uplinks[host].lower_address)]
-    return [str(address) for address in topology.external_addresses[nats[-1].name]]
-
-
-def _batches(hosts: list[Hosts]) -> Iterator[list[Hosts]]:
-    return (hosts[at : at + _NATS_AT_ONCE] for at in range(0, len(hosts), _NATS_AT_ONCE))
+def _batches(vantages: list[Vantage]) -> Iterator[list[Vantage]]:
+    return (vantages[at : at + _NATS_AT_ONCE] for at in range(0, len(vantages), _NATS_AT_ONCE))
 
 
 class _Program:
     """One run of ``quicpipe-lab _nat-probe``."""
 
-    def __init__(self, lab: Lab, batch: list[Hosts], lifetime: bool) -> None:
-        self._names = {f"{first}+{second}": (first, second) for first, second in batch}
+    def __init__(self, lab: Lab, prospect: Prospect, batch: list[Vantage], lifetime: bool) -> None:
+        self._names = {f"{one.first}+{one.second}+{one.family}": one for one in batch}
         nodes = {CORE: _FIRST_FD}
-        for host in (one for pair in batch for one in pair if one is not None):
+        for host in (host for one in batch for host in one[:2] if host is not None):
             nodes.setdefault(host, _FIRST_FD + len(nodes))
         views = {
-            name: _view(lab.topology, hosts, nodes, lifetime) for name, hosts in self._names.items()
+            name: _view(lab.topology, prospect, vantage, nodes, lifetime)
+            for name, vantage in self._names.items()
         }
-        first, second = map(str, SERVICE_ADDRESSES)
-        job = Job(nodes[CORE], (first, second), views, _kind_of_links(lab.topology))
+        families = dict.fromkeys(one.family for one in batch)
+        services = [SERVICES[family] for family in families]
+        job = Job(nodes[CORE], services, views, _kind_of_links(lab.topology))
         longest_s = max((view.lifetime_s or 0.0 for view in views.values()), default=0.0)
         self._deadline_s = time.monotonic() + _DEADLINE_S + _LONGEST_IDLE * longest_s
         namespaces = lab.namespaces()
@@ -177,7 +143,7 @@ class _Program:
         finally:
             os.close(output_writer)
 
-    def finish(self) -> dict[Hosts, NatMeasurement]:
+    def finish(self) -> Measurements:
         """Wait for what it has to say."""
         try:
             with os.fdopen(os.dup(self._output), encoding="utf-8") as reader:
@@ -188,7 +154,7 @@ class _Program:
         finally:
             self.close()
         measured = measurements_from_json(text)
-        return {hosts: measured[name] for name, hosts in self._names.items()}
+        return {vantage: measured[name] for name, vantage in self._names.items()}
 
     def _complaint(self) -> str:
         text = os.pread(self._complaints, 65536, 0).decode("utf-8", "replace").strip()
@@ -213,17 +179,22 @@ def _kind_of_links(topology: Topology) -> str:
     return "delayed"
 
 
-def _view(topology: Topology, hosts: Hosts, nodes: dict[str, int], lifetime: bool) -> View:
-    first, second = hosts
-    behaviors = _behaviors(topology, first)
-    answered = any(one.answered_lifetime_s is not None for one in behaviors)
+def _view(
+    topology: Topology,
+    prospect: Prospect,
+    vantage: Vantage,
+    nodes: dict[str, int],
+    lifetime: bool,
+) -> View:
+    first, second, family = vantage
+    answered = any(one.answered_lifetime_s is not None for one in prospect.chain(vantage))
     return View(
-        _routers_above(topology, first)[-1].name,
+        f"{routers_above(topology, first)[-1].name}+{family}",
         nodes[first],
-        str(topology.uplinks[first].lower_address),
+        prospect.inside_address(first, family),
         None if second is None else nodes[second],
-        "" if second is None else str(topology.uplinks[second].lower_address),
-        min(map(lifetime_of, behaviors)) if lifetime else None,
+        "" if second is None else prospect.inside_address(second, family),
+        prospect.lifetime_s(vantage) if lifetime else None,
         WARM_UP_S if answered else 0.0,
-        _udp_policy(topology, first) is not UdpPolicy.OPEN,
+        prospect.udp_policy(vantage) is not UdpPolicy.OPEN,
     )

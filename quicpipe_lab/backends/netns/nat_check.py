@@ -7,7 +7,7 @@ from quicpipe_lab.backends.netns.certification import Certification
 from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.model.nat import NatBehavior
 from quicpipe_lab.model.nat_certificate import Certificate
-from quicpipe_lab.model.topology import CORE, Host, Link, Nat, Node, Topology
+from quicpipe_lab.model.topology import CORE, Firewall, Host, Link, Nat, Node, Topology
 
 
 def check_nats(topology: Topology, *, lifetime: bool = False) -> list[Certificate]:
@@ -32,13 +32,19 @@ def topology_of(behaviors: Mapping[str, NatBehavior]) -> Topology:
 
 def with_shorter_lives(topology: Topology, divisor: float) -> Topology:
     """The same with all lifetimes divided, in whole seconds: what takes minutes takes seconds."""
-    nodes = [
-        dataclasses.replace(node, behavior=_shorter_lived(node.behavior, divisor))
-        if isinstance(node, Nat)
-        else node
-        for node in topology.nodes
-    ]
-    return Topology(topology.name, tuple(nodes), topology.links)
+    nodes = tuple(_with_shorter_lives(node, divisor) for node in topology.nodes)
+    return dataclasses.replace(topology, nodes=nodes)
+
+
+def _with_shorter_lives(node: Node, divisor: float) -> Node:
+    match node:
+        case Nat(behavior=behavior):
+            return dataclasses.replace(node, behavior=_shorter_lived(behavior, divisor))
+        case Firewall(behavior=behavior):
+            lifetime_s = _shorter(behavior.state_lifetime_s, divisor)
+            shorter = dataclasses.replace(behavior, state_lifetime_s=lifetime_s)
+            return dataclasses.replace(node, behavior=shorter)
+    return node
 
 
 def _shorter_lived(behavior: NatBehavior, divisor: float) -> NatBehavior:

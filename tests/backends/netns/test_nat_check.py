@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from quicpipe_lab.backends import base
-from quicpipe_lab.backends.netns.certification import Certification, vantage_points
+from quicpipe_lab.backends.netns.certification import Certification
 from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.backends.netns.nat_check import check_nats, topology_of, with_shorter_lives
+from quicpipe_lab.backends.netns.vantage import vantage_points
 from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import (

@@ -1,0 +1,130 @@
+"""What routers do to IPv6, certified on the real kernel; and what is not as declared is found."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from quicpipe_lab.backends.netns.certification import Certification
+from quicpipe_lab.backends.netns.lab import Lab
+from quicpipe_lab.backends.netns.nat_check import check_nats, topology_of, with_shorter_lives
+from quicpipe_lab.model.address import Family
+from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
+from quicpipe_lab.model.nat import (
+    FilteringBehavior,
+    Ipv6Behavior,
+    MappingRefresh,
+    NatBehavior,
+    UnsolicitedReaction,
+)
+from quicpipe_lab.model.nat_certificate import Certificate
+from quicpipe_lab.model.nat_measurement import Property
+from quicpipe_lab.model.topology import CORE, Firewall, Host, Link, Nat, Node, Topology
+
+pytestmark = pytest.mark.netns
+
+EIF, ADF, APDF = FilteringBehavior
+NONE, ROUTED, NPTV6, NAT66 = Ipv6Behavior
+LIFETIME_S = 2.0
+
+ROUTERS: Mapping[str, NatBehavior] = {
+    "routed": NatBehavior(),
+    "open": NatBehavior(filtering=EIF, unsolicited=UnsolicitedReaction.PORT_UNREACHABLE),
+    "careful": NatBehavior(filtering=ADF, unsolicited=UnsolicitedReaction.ADMIN_PROHIBITED),
+    "both-ways": NatBehavior(refresh=MappingRefresh.BOTH),
+    "prefix": NatBehavior(ipv6=NPTV6),
+    "masks": NatBehavior(ipv6=NAT66),
+    "without": NatBehavior(ipv6=NONE),
+}
+
+
+def over_ipv6(certificates: list[Certificate]) -> dict[str, Certificate]:
+    return {one.nat: one for one in certificates if one.family is Family.IPV6}
+
+
+def differing(certificate: Certificate) -> set[str]:
+    return {one.property for one in certificate.findings if one.ok is False}
+
+
+def dual_stack(behaviors: Mapping[str, NatBehavior]) -> Topology:
+    return replace(topology_of(behaviors), dual_stack=True)
+
+
+def test_every_kind_is_certified_as_declared_lifetimes_too() -> None:
+    topology = with_shorter_lives(dual_stack(ROUTERS), 300.0 / LIFETIME_S)
+    certificates = check_nats(topology, lifetime=True)
+    assert {one.name: differing(one) for one in certificates if not one.ok} == {}
+    ipv6 = over_ipv6(certificates)
+    assert set(ipv6) == set(ROUTERS) - {"without"}
+    said = {
+        name: {one.property: one.measured for one in certificate.findings if one.ok}
+        for name, certificate in ipv6.items()
+    }
+    assert {name: one[Property.TRANSLATION] for name, one in said.items()} == {
+        **dict.fromkeys(("routed", "open", "careful", "both-ways"), "no"),
+        "prefix": "prefix",
+        "masks": "address and port",
+    }
+    # NPTv6 keeps no state that could end.
+    assert {name for name, one in said.items() if Property.LIFETIME not in one} == {"prefix"}
+    always = {Property.MAPPING, Property.FILTERING, Property.SAME_PORT, Property.REJECTION}
+    assert all(always <= set(one) for one in said.values())
+
+
+def test_stacked_routers_and_firewalls() -> None:
+    """Whoever translates last gives the address, and the stricter filter holds."""
+    nodes: tuple[Node, ...] = (
+        Firewall("office", FirewallBehavior(filtering=ADF)),
+        Nat("prefix", NatBehavior(ipv6=NPTV6)),
+        Nat("within", NatBehavior(filtering=EIF)),
+        Nat("masks", NatBehavior(ipv6=NAT66)),
+        Firewall("shut", FirewallBehavior(udp=UdpPolicy.ONLY_443)),
+        *map(Host, ("a", "b", "c", "d")),
+    )
+    ends = [
+        *((CORE, "office"), ("office", "prefix"), ("prefix", "within"), ("within", "a")),
+        *(("office", "masks"), ("masks", "b"), ("office", "c"), (CORE, "shut"), ("shut", "d")),
+    ]
+    topology = Topology("stacked", nodes, tuple(map(Link, ends)), dual_stack=True)
+    certificates = check_nats(topology)
+    assert {one.name: differing(one) for one in certificates if not one.ok} == {}
+    ipv6 = over_ipv6(certificates)
+    assert set(ipv6) == {"office", "prefix", "within", "masks", "shut"}
+    said = {one.property: one.measured for one in ipv6["within"].findings}
+    assert (said[Property.TRANSLATION], said[Property.FILTERING]) == ("prefix", "ADF")
+    assert [(one.property, one.measured) for one in ipv6["shut"].findings] == [
+        (Property.UDP, "only-443")
+    ]
+
+
+LIES: dict[str, tuple[NatBehavior, NatBehavior, set[Property]]] = {
+    "filters": (NatBehavior(), NatBehavior(filtering=ADF), {Property.FILTERING}),
+    "masks": (
+        NatBehavior(ipv6=NAT66),
+        NatBehavior(),
+        {
+            Property.EXTERNAL_ADDRESS,
+            Property.TRANSLATION,
+            Property.SAME_PORT,
+            Property.UNSOLICITED,
+            Property.REJECTION,
+        },
+    ),
+    "routes": (
+        NatBehavior(ipv6=ROUTED),
+        NatBehavior(ipv6=NPTV6),
+        # An exchange of prefixes is seen all the same: the host has another one than is believed.
+        {Property.EXTERNAL_ADDRESS, Property.FILTERING},
+    ),
+}
+
+
+def test_each_lie_is_found_and_no_other() -> None:
+    built = dual_stack({name: was for name, (was, _, _) in LIES.items()})
+    declared = dual_stack({name: said for name, (_, said, _) in LIES.items()})
+    with Lab(built) as lab:
+        lab.topology = declared
+        found = over_ipv6(Certification(lab).finish())
+    assert {name: differing(one) for name, one in found.items()} == {
+        name: differences for name, (_, _, differences) in LIES.items()
+    }
