@@ -8,17 +8,21 @@ kernel's inner headers, which ``linux/ip.h`` means here, it is 2 s).
 """
 
 import contextlib
+import ctypes
+import errno
 import os
 import platform
 import shutil
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
+from quicpipe_lab.shell import bpf
 
 _DISTRIBUTION_PACKAGES = Path("/usr/lib/python3/dist-packages")
 _MODULES = Path("/lib/modules")
@@ -26,17 +30,17 @@ _HEADERS_IN_KERNEL = Path("/sys/kernel/kheaders.tar.xz")
 _SOURCE_VARIABLE = "BCC_KERNEL_SOURCE"
 _DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
-_XDP_FLAGS_UPDATE_IF_NOEXIST = 1 << 0
-
 
 class Mode(StrEnum):
-    """Where a program runs: in the interface's driver, or behind it for any interface."""
+    """Where a program runs: in the interface's driver, or behind it for any interface, or on the
+    network card itself (for which hardly any card has a driver)."""
 
     NATIVE = "native"
     GENERIC = "generic"
+    OFFLOADED = "offloaded"
 
 
-_MODE_FLAGS = {Mode.GENERIC: 1 << 1, Mode.NATIVE: 1 << 2}
+_MODE_FLAGS = {Mode.GENERIC: 1 << 1, Mode.NATIVE: 1 << 2, Mode.OFFLOADED: 1 << 3}
 
 
 class KernelHeaders(NamedTuple):
@@ -51,38 +55,73 @@ class KernelHeaders(NamedTuple):
 
 
 class Program:
-    """An XDP program, compiled and loaded. Raises BackendUnavailableError, QuicpipeLabError."""
+    """An XDP program, compiled and loaded. Raises BackendUnavailableError, QuicpipeLabError.
 
-    def __init__(self, source: Path, function: str) -> None:
+    ``definitions`` are for the preprocessor. It is attached until ``detach`` or ``close``, or until
+    the process ends, by whatever death. Files beside the source may be included.
+    """
+
+    def __init__(
+        self, source: Path, function: str, definitions: Mapping[str, int] | None = None
+    ) -> None:
         self._bcc = import_bcc()
+        self._links: dict[str, int] = {}
         headers = find_headers()
         text = source.read_text()
+        defined = [f"-D{name}={value}" for name, value in (definitions or {}).items()]
         with _named_to_bcc(headers) as flags:
             try:
-                self._bpf: Any = self._bcc.BPF(text=text, cflags=flags)
+                self._bpf: Any = self._bcc.BPF(
+                    text=text, cflags=[*flags, f"-I{source.parent}", *defined]
+                )
             except Exception as error:  # bcc raises nothing more precise, here and below
                 raise QuicpipeLabError(
                     f"{source.name} does not compile with the headers of {headers.release}: {error}"
                 ) from None
         try:
-            self._function = self._bpf.load_func(function.encode(), self._bcc.BPF.XDP)
+            self.fd: int = self._bpf.load_func(function.encode(), self._bcc.BPF.XDP).fd
         except Exception as error:
+            self._bpf.cleanup()
             raise BackendUnavailableError(
                 f"the kernel does not take {source.name}: {error}",
                 "run it as root: sudo quicpipe-lab (in a container: docker run --privileged)",
             ) from None
 
+    def map_fd(self, name: str) -> int:
+        """The descriptor of a map, by its name in the source; closed with the program."""
+        fd: int = self._bcc.lib.bpf_table_fd(self._bpf.module, name.encode())
+        return fd
+
+    def open_ring(self, name: str, take: Callable[[bytes], None]) -> None:
+        """Have ``consume_rings`` give the records of a ring buffer to ``take``."""
+
+        def taken(_: object, record: int, size: int) -> None:
+            take(ctypes.string_at(record, size))
+
+        self._bpf[name.encode()].open_ring_buffer(taken)
+
+    def consume_rings(self) -> None:
+        """Whatever is in the rings now."""
+        self._bpf.ring_buffer_consume()
+
     def attach(self, interface: str, mode: Mode) -> None:
         """To an interface of the current network namespace that has no program yet."""
-        flags = _MODE_FLAGS[mode] | _XDP_FLAGS_UPDATE_IF_NOEXIST
         try:
-            self._bcc.BPF.attach_xdp(interface.encode(), self._function, flags)
-        except Exception as error:
-            raise QuicpipeLabError(f"no {mode} XDP on {interface!r}: {error}") from None
+            index = socket.if_nametoindex(interface)
+            self._links[interface] = bpf.create_xdp_link(self.fd, index, _MODE_FLAGS[mode])
+        except OSError as error:
+            why = "it has an XDP program already" if error.errno == errno.EBUSY else error.strerror
+            raise QuicpipeLabError(f"no {mode} XDP on {interface!r}: {why}") from None
 
-    def detach(self, interface: str, mode: Mode) -> None:
+    def detach(self, interface: str) -> None:
         """Undo attach."""
-        self._bcc.BPF.remove_xdp(interface.encode(), _MODE_FLAGS[mode])
+        os.close(self._links.pop(interface))
+
+    def close(self) -> None:
+        """Detach from all interfaces and unload."""
+        while self._links:
+            self.detach(next(iter(self._links)))
+        self._bpf.cleanup()
 
 
 def import_bcc() -> ModuleType:

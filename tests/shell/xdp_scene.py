@@ -22,7 +22,7 @@ def modes(ip: IPRoute) -> None:
     for mode in (Mode.NATIVE, Mode.GENERIC):
         program.attach("probe", mode)
         print(_mode(ip))
-        program.detach("probe", mode)
+        program.detach("probe")
         print(_mode(ip))
 
 

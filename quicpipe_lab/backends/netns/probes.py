@@ -182,7 +182,7 @@ def _xdp(mode: Mode) -> str:
     _make_veth_pair(os.open("/proc/self/ns/net", os.O_RDONLY))
     program = Program(folder("xdp") / "quicpipe_pass.c", "quicpipe_pass")
     program.attach(_INTERFACE, mode)
-    program.detach(_INTERFACE, mode)
+    program.detach(_INTERFACE)
     return "compiled, loaded, attached and detached"
 
 

@@ -1,0 +1,65 @@
+"""What the XDP filter asks of an interface before it runs on it."""
+
+import fcntl
+import socket
+import struct
+from pathlib import Path
+
+from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.shell.xdp_layout import Layer2
+
+_SIOCGIFFLAGS, _SIOCGIFNETMASK, _SIOCGIFMTU = 0x8913, 0x891B, 0x8921
+_IFF_POINTOPOINT = 0x10
+_IPV6_ADDRESSES = Path("/proc/thread-self/net/if_inet6")
+_IPV6_SCOPE_GLOBAL = 0
+
+
+def index_and_mtu(interface: str) -> tuple[int, int]:
+    """Raises QuicpipeLabError, as everything here, where there is no such interface."""
+    try:
+        index = socket.if_nametoindex(interface)
+        (mtu,) = struct.unpack_from("=i", _ask(interface, _SIOCGIFMTU))
+    except OSError as error:
+        raise QuicpipeLabError(f"no interface {interface!r}: {error.strerror}") from None
+    return index, mtu
+
+
+def layer2_of(interface: str) -> Layer2:
+    """SWAP where the interface's addresses leave room for one neighbour only, else ROUTED."""
+    try:
+        (flags,) = struct.unpack_from("=H", _ask(interface, _SIOCGIFFLAGS))
+    except OSError as error:
+        raise QuicpipeLabError(f"no interface {interface!r}: {error.strerror}") from None
+    if flags & _IFF_POINTOPOINT:
+        return Layer2.SWAP
+    host_bits = [*_ipv4_host_bits(interface), *_ipv6_host_bits(interface)]
+    is_narrow = bool(host_bits) and max(host_bits) <= 2
+    return Layer2.SWAP if is_narrow else Layer2.ROUTED
+
+
+def _ipv4_host_bits(interface: str) -> list[int]:
+    """Bits that the network of the interface's first address leaves to hosts; [] without one."""
+    try:
+        mask = _ask(interface, _SIOCGIFNETMASK)[4:8]
+    except OSError:
+        return []
+    return [32 - int.from_bytes(mask, "big").bit_count()]
+
+
+def _ipv6_host_bits(interface: str) -> list[int]:
+    """The same for all its global addresses."""
+    if not _IPV6_ADDRESSES.exists():
+        return []
+    found = []
+    for line in _IPV6_ADDRESSES.read_text().splitlines():
+        _, _, prefix, scope, _, name = line.split()
+        if name == interface and int(scope, 16) == _IPV6_SCOPE_GLOBAL:
+            found.append(128 - int(prefix, 16))
+    return found
+
+
+def _ask(interface: str, question: int) -> bytes:
+    """The answer, from behind the interface's name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        answer = fcntl.ioctl(asking, question, struct.pack("=16s24x", interface.encode()))
+    return answer[16:]

@@ -1,0 +1,266 @@
+"""The XDP filter's bindings and senders, on the program's side.
+
+Each binding and each sender has a slot in an array of records that every CPU has for itself: at
+``cpu * capacity + slot``. The arrays are mapped into this process, so counters are read without a
+system call, at any time. A slot that was given back is used again last of all, and tags tell its
+users apart (xdp/quicpipe_shared.h).
+
+The order of changes is what makes them safe while packets come: a sender is known before its
+bindings are, and forgotten after them; a record is emptied before its slot is used again.
+"""
+
+import ctypes
+import itertools
+import mmap
+import struct
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from quicpipe_lab.errors import LocalProtocolError, QuicpipeLabError
+from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.protocol.connection_id import CONNECTION_ID_LENGTH
+from quicpipe_lab.shell import bpf
+from quicpipe_lab.shell.xdp import Program
+from quicpipe_lab.shell.xdp_layout import Flow, Sender, pack_address
+
+_BINDING = struct.Struct("=20sII")
+_SOURCE = struct.Struct("=III")
+_COUNTERS = struct.Struct("=QQQ")
+_FLOW_BYTES, _SENDER_BYTES = ctypes.sizeof(Flow), ctypes.sizeof(Sender)
+_NUMBER = struct.Struct("=I")
+_SECOND_NS = 1e9
+
+
+class FilterFullError(QuicpipeLabError):
+    """No room for more bindings: these stay with userspace."""
+
+
+class Counters(NamedTuple):
+    """What was forwarded in the kernel. ``last_seen_s``: by CLOCK_MONOTONIC, to 10 ms; 0 never."""
+
+    packets: int
+    bytes: int
+    last_seen_s: float
+
+
+class BindingCounters(NamedTuple):
+    """What was forwarded to one connection ID."""
+
+    connection_id: bytes
+    address: TransportAddress
+    packets: int
+    bytes: int
+    last_seen_s: float
+
+
+class SenderCounters(NamedTuple):
+    """What was forwarded from one address that has bindings."""
+
+    address: TransportAddress
+    packets: int
+    bytes: int
+    last_seen_s: float
+
+
+def memory_bytes(capacity: int, cpus: int | None = None) -> int:
+    """About what the maps take in the kernel for so many bindings (of so many possible CPUs)."""
+    record = _FLOW_BYTES + _SENDER_BYTES
+    return capacity * (248 + record * (cpus or bpf.possible_cpus())) + (1 << 21)
+
+
+class _Sender:
+    """An address with bindings."""
+
+    __slots__ = ("bindings", "is_passing", "packed", "slot", "tag")
+
+    def __init__(self, packed: bytes, slot: int, tag: int) -> None:
+        self.packed = packed
+        self.slot = slot
+        self.tag = tag
+        self.bindings = 0
+        self.is_passing = False
+
+
+class _Slots:
+    """Numbers below ``capacity``: unused ones first, then those given back, oldest first."""
+
+    def __init__(self, capacity: int) -> None:
+        self._fresh = iter(range(capacity))
+        self._returned: deque[int] = deque()
+
+    def take(self) -> tuple[int, bool]:
+        """A slot, and whether it was in use before."""
+        for slot in self._fresh:
+            return slot, False
+        return self._returned.popleft(), True
+
+    def give_back(self, slot: int) -> None:
+        self._returned.append(slot)
+
+
+class _Records:
+    """A mapped array of records, one for each slot and CPU."""
+
+    def __init__(self, map_fd: int, capacity: int, cpus: int, record_bytes: int) -> None:
+        self._bytes = record_bytes
+        # Of every CPU the first record's place; an mmap is of whole pages.
+        self._starts = [cpu * capacity * record_bytes for cpu in range(cpus)]
+        size = capacity * cpus * record_bytes
+        self._memory = mmap.mmap(map_fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+
+    def write(self, slot: int, record: bytes) -> None:
+        at = slot * self._bytes
+        for start in self._starts:
+            self._memory[start + at : start + at + len(record)] = record
+
+    def write_at(self, slot: int, offset: int, data: bytes) -> None:
+        """A part of the record, ``offset`` bytes into it."""
+        at = slot * self._bytes + offset
+        for start in self._starts:
+            self._memory[start + at : start + at + len(data)] = data
+
+    def counters(self, slot: int) -> Counters:
+        """Over all CPUs."""
+        at = slot * self._bytes
+        packets = size_bytes = last_seen_ns = 0
+        for start in self._starts:
+            one = _COUNTERS.unpack_from(self._memory, start + at)
+            packets += one[0]
+            size_bytes += one[1]
+            last_seen_ns = max(last_seen_ns, one[2])
+        return Counters(packets, size_bytes, last_seen_ns / _SECOND_NS)
+
+    def close(self) -> None:
+        self._memory.close()
+
+
+class BindingTable:
+    """Which ID is bound where, in the filter's maps. Fails closed: see FilterFullError."""
+
+    def __init__(
+        self, program: Program, capacity: int, connection_id_length: int = CONNECTION_ID_LENGTH
+    ) -> None:
+        cpus = bpf.possible_cpus()
+        self.capacity = capacity
+        self._id_length = connection_id_length
+        self._bindings_fd = program.map_fd("bindings")
+        self._sources_fd = program.map_fd("sources")
+        self._flows = _Records(program.map_fd("flows"), capacity, cpus, _FLOW_BYTES)
+        self._sender_records = _Records(program.map_fd("senders"), capacity, cpus, _SENDER_BYTES)
+        self._flow_slots = _Slots(capacity)
+        self._sender_slots = _Slots(capacity)
+        self._tags = itertools.count(1)
+        self._bound: dict[bytes, tuple[int, TransportAddress]] = {}
+        self._senders: dict[TransportAddress, _Sender] = {}
+
+    def __len__(self) -> int:
+        return len(self._bound)
+
+    def __contains__(self, connection_id: bytes) -> bool:
+        return connection_id in self._bound
+
+    def bind(self, bindings: Iterable[tuple[bytes, TransportAddress]]) -> None:
+        """Bind all of them, also to another address than before, or none and FilterFullError."""
+        wanted = dict(bindings)
+        new = sum(connection_id not in self._bound for connection_id in wanted)
+        if len(self._bound) + new > self.capacity:
+            raise FilterFullError(f"the filter holds {self.capacity} connection IDs")
+        # Bound anew, an ID must not be its old address's last one before it is the new one's.
+        before = [self._bound[one][1] for one in wanted if one in self._bound]
+        keys, values = bytearray(), bytearray()
+        for connection_id, address in wanted.items():
+            keys += self._checked(connection_id)
+            sender = self._senders.get(address) or self._add_sender(address)
+            sender.bindings += 1
+            slot = self._slot_of(connection_id)
+            self._bound[connection_id] = slot, address
+            values += _BINDING.pack(sender.packed, slot, self._next_tag())
+        if wanted:
+            bpf.update_batch(self._bindings_fd, keys, values, len(wanted))
+        for address in before:
+            self._drop_from_sender(address)
+
+    def unbind(self, connection_id: bytes) -> bool:
+        """Whether it was bound."""
+        if (bound := self._bound.pop(connection_id, None)) is None:
+            return False
+        slot, address = bound
+        bpf.delete(self._bindings_fd, connection_id)
+        self._flow_slots.give_back(slot)
+        self._drop_from_sender(address)
+        return True
+
+    def set_passing(self, address: TransportAddress, is_passing: bool) -> bool:
+        """Whether there is such a sender; its packets go to userspace, or no longer."""
+        sender = self._senders.get(address)
+        if sender is not None and sender.is_passing is not is_passing:
+            sender.is_passing = is_passing
+            self._write_source(sender)
+        return sender is not None
+
+    def bindings(self) -> list[BindingCounters]:
+        """All bindings, in no order."""
+        return [
+            BindingCounters(connection_id, address, *self._flows.counters(slot))
+            for connection_id, (slot, address) in self._bound.items()
+        ]
+
+    def senders(self) -> list[SenderCounters]:
+        """All addresses with bindings, in no order."""
+        return [
+            SenderCounters(address, *self._sender_records.counters(sender.slot))
+            for address, sender in self._senders.items()
+        ]
+
+    def close(self) -> None:
+        self._flows.close()
+        self._sender_records.close()
+
+    # Parts
+
+    def _checked(self, connection_id: bytes) -> bytes:
+        if len(connection_id) != self._id_length:
+            raise LocalProtocolError(
+                f"a connection ID of {len(connection_id)} bytes, not {self._id_length}"
+            )
+        return connection_id
+
+    def _next_tag(self) -> int:
+        return next(self._tags) % 0xFFFFFFFF + 1
+
+    def _slot_of(self, connection_id: bytes) -> int:
+        if (bound := self._bound.get(connection_id)) is not None:
+            return bound[0]
+        slot, was_used = self._flow_slots.take()
+        if was_used:
+            self._flows.write(slot, bytes(_FLOW_BYTES))
+        return slot
+
+    def _add_sender(self, address: TransportAddress) -> _Sender:
+        slot, _ = self._sender_slots.take()
+        sender = _Sender(pack_address(address), slot, self._next_tag())
+        record = bytes(_COUNTERS.size) + sender.packed
+        self._sender_records.write(slot, record.ljust(_SENDER_BYTES, b"\0"))
+        self._senders[address] = sender
+        self._write_source(sender)
+        return sender
+
+    def _write_source(self, sender: _Sender) -> None:
+        """What the filter finds when it looks the sender up, and whether it needs to."""
+        value = _SOURCE.pack(sender.slot, sender.tag, sender.is_passing)
+        bpf.update(self._sources_fd, sender.packed, value)
+        self._write_tag(sender, 0 if sender.is_passing else sender.tag)
+
+    def _write_tag(self, sender: _Sender, tag: int) -> None:
+        offset = int(Sender.tag.offset)
+        self._sender_records.write_at(sender.slot, offset, _NUMBER.pack(tag))
+
+    def _drop_from_sender(self, address: TransportAddress) -> None:
+        sender = self._senders[address]
+        sender.bindings -= 1
+        if sender.bindings == 0:
+            del self._senders[address]
+            bpf.delete(self._sources_fd, sender.packed)
+            self._write_tag(sender, 0)
+            self._sender_slots.give_back(sender.slot)

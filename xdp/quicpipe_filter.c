@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//
+// The relay in the kernel: sends on what is bound, and leaves everything else to userspace.
+//
+// Input:    any frame that arrives on an interface that the filter is attached to.
+// Verdict:  XDP_TX    a short-header QUIC packet (RFC 9000, 17.3) over UDP, IPv4 with or without
+//                     options or IPv6, to a port and an address of the relay, whose destination
+//                     connection ID is bound, from a sender that is bound too. It leaves by the
+//                     interface that it came by, towards the address that its ID is bound to,
+//                     with the relay's address as its source. TTL or hop limit is one less;
+//                     ECN, DSCP, DF, IP options, VLAN tags and the payload are as they were.
+//           XDP_DROP  an unbound one, where there are more of them than userspace asked for.
+//           XDP_PASS  all else: nothing is dropped or changed that is not certainly the relay's.
+//
+// The decision is the twin of Forwarder.resolve in protocol/forwarding.py. Its result is kept for
+// about a second in the binding's record (struct quicpipe_flow), so that a packet usually takes one
+// look-up in a hash table and two in arrays. What is remembered holds as long as the tags of binding
+// and sender do, which userspace changes with them.
+//
+// Needs Linux 5.11 (bpf_ktime_get_coarse_ns; BPF_LINK_CREATE for XDP is of 5.9).
+
+#define BPF_LICENSE Dual MIT/GPL // bpf_fib_lookup is for GPL-compatible programs alone
+
+#include <uapi/linux/bpf.h>
+#include "quicpipe_parse.h"
+
+// ---- Maps. Memory for n bindings on c possible CPUs, about:  n * (128 + 64 * c) for bindings and
+// flows, the same with 120 for as many senders; 64 + 8 kB for what is reported; small change.
+// Quicpipe's own arrays are cut by CPU, at cpu * n + slot: each CPU writes its own part alone, and
+// userspace has all of it mapped. Everything is allocated when the filter is loaded.
+
+// Which address an ID is bound to. No LRU: where it is full, newcomers stay with userspace.
+BPF_F_TABLE("hash", struct quicpipe_id, struct quicpipe_binding, bindings, QUICPIPE_CAPACITY, 0);
+BPF_F_TABLE("array", u32, struct quicpipe_flow, flows, QUICPIPE_CAPACITY * QUICPIPE_CPUS,
+            BPF_F_MMAPABLE);
+
+// Which addresses have bindings.
+BPF_F_TABLE("hash", struct quicpipe_address, struct quicpipe_source, sources, QUICPIPE_CAPACITY, 0);
+BPF_F_TABLE("array", u32, struct quicpipe_sender, senders, QUICPIPE_CAPACITY * QUICPIPE_CPUS,
+            BPF_F_MMAPABLE);
+
+// Addresses that are never sent to: the relay's own.
+BPF_F_TABLE("hash", struct quicpipe_address, u32, own, 256, 0);
+
+// IDs that were reported not to be bound, and the reports.
+BPF_F_TABLE("lru_hash", struct quicpipe_id, u32, reported, 16384, 0);
+BPF_RINGBUF_OUTPUT(rejected, 16);
+
+BPF_F_TABLE("array", u32, struct quicpipe_config, config, 1, BPF_F_MMAPABLE);
+BPF_F_TABLE("hash", u32, u32, layer2, 64, 0); // by interface, enum quicpipe_layer2
+BPF_F_TABLE("percpu_array", u32, struct quicpipe_bucket, unbound, 1, 0);
+BPF_F_TABLE("percpu_array", u32, u64, counters, QUICPIPE_REASONS, 0); // by enum quicpipe_reason
+
+// ---- Checksums (RFC 1624: HC' = ~(~HC + ~m + m'))
+
+#define WITHOUT_ONE_HOP QUICPIPE_BE16(0xfeff) // ~m + m' where a TTL is one less
+
+QUICPIPE_INLINE __u16 fold(__u32 sum)
+{
+    sum = (sum & 0xffff) + (sum >> 16);
+    return (sum & 0xffff) + (sum >> 16);
+}
+
+QUICPIPE_INLINE __u32 sum_of(const struct quicpipe_address *address, int sign)
+{
+    __u32 sum = 0;
+    int i;
+
+#pragma unroll
+    for (i = 0; i < 4; i++) {
+        __u32 word = sign > 0 ? address->words[i] : ~address->words[i];
+        sum += (word & 0xffff) + (word >> 16);
+    }
+    return sum;
+}
+
+QUICPIPE_INLINE __u16 changed(__u16 check, __u16 change)
+{
+    return ~fold((__u16)~check + (__u32)change);
+}
+
+// ---- Addresses
+
+QUICPIPE_INLINE void copy_mac(void *to, const void *from)
+{
+    __u16 *target = to;
+    const __u16 *origin = from;
+
+    target[0] = origin[0];
+    target[1] = origin[1];
+    target[2] = origin[2];
+}
+
+QUICPIPE_INLINE int is_mapped(const __be32 words[4])
+{
+    return !words[0] && !words[1] && words[2] == QUICPIPE_BE32(0xffff);
+}
+
+QUICPIPE_INLINE int same_host(const __be32 a[4], const __be32 b[4])
+{
+    return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]));
+}
+
+QUICPIPE_INLINE int is_ours(const struct quicpipe_config *config,
+                            const struct quicpipe_packet *packet)
+{
+    int i;
+
+    if (packet->is_ipv4) {
+#pragma unroll
+        for (i = 0; i < QUICPIPE_HOSTS; i++)
+            if (config->hosts4[i] == packet->ipv4->daddr)
+                return 1;
+    } else {
+#pragma unroll
+        for (i = 0; i < QUICPIPE_HOSTS; i++)
+            if (same_host(config->hosts6[i], packet->ipv6->daddr.in6_u.u6_addr32))
+                return 1;
+    }
+    return config->any_host;
+}
+
+QUICPIPE_INLINE void source_of(const struct quicpipe_packet *packet,
+                               struct quicpipe_address *source)
+{
+    if (packet->is_ipv4) {
+        source->words[0] = 0;
+        source->words[1] = 0;
+        source->words[2] = QUICPIPE_BE32(0xffff);
+        source->words[3] = packet->ipv4->saddr;
+    } else {
+        __builtin_memcpy(source->words, &packet->ipv6->saddr, sizeof(source->words));
+    }
+    source->port = packet->udp->source;
+    source->zero = 0;
+}
+
+// ---- Unbound IDs
+
+QUICPIPE_INLINE void report(const struct quicpipe_packet *packet)
+{
+    struct quicpipe_rejected rejection = {};
+    __u32 yes = 1;
+
+    rejection.id = *packet->id;
+    if (reported.lookup(&rejection.id))
+        return;
+    source_of(packet, &rejection.from);
+    if (rejected.ringbuf_output(&rejection, sizeof(rejection), 0) == 0)
+        reported.update(&rejection.id, &yes);
+}
+
+// Reported and passed as long as there is an allowance left.
+QUICPIPE_INLINE enum quicpipe_reason not_bound(const struct quicpipe_config *config,
+                                               const struct quicpipe_packet *packet)
+{
+    struct quicpipe_bucket *bucket;
+    __u32 zero = 0;
+    __u64 now_ns;
+
+    if (config->unbound_interval_ns) {
+        bucket = unbound.lookup(&zero);
+        if (!bucket)
+            return QUICPIPE_UNBOUND;
+        now_ns = bpf_ktime_get_ns();
+        bucket->tokens_ns += now_ns - bucket->updated_ns;
+        bucket->updated_ns = now_ns;
+        if (bucket->tokens_ns > config->unbound_burst_ns)
+            bucket->tokens_ns = config->unbound_burst_ns;
+        if (bucket->tokens_ns < config->unbound_interval_ns)
+            return QUICPIPE_UNBOUND_FLOOD;
+        bucket->tokens_ns -= config->unbound_interval_ns;
+    }
+    report(packet);
+    return QUICPIPE_UNBOUND;
+}
+
+// ---- The decision where nothing is remembered
+
+// Sets the flow's next hop, if it is reached by the interface that the packet came by.
+QUICPIPE_INLINE enum quicpipe_reason find_next_hop(struct xdp_md *context,
+                                                   const struct quicpipe_packet *packet,
+                                                   const struct quicpipe_binding *binding,
+                                                   struct quicpipe_flow *flow)
+{
+    __u32 interface = context->ingress_ifindex;
+    __u32 *how = layer2.lookup(&interface);
+    struct bpf_fib_lookup route = {};
+
+    if (!how)
+        return QUICPIPE_NO_ROUTE;
+    if (*how == QUICPIPE_SWAP) {
+        copy_mac(flow->next_hop, packet->ethernet->h_source);
+        return QUICPIPE_FORWARDED;
+    }
+    route.ifindex = interface;
+    route.l4_protocol = IPPROTO_UDP;
+    route.tot_len = packet->ip_bytes;
+    if (packet->is_ipv4) {
+        route.family = 2; // AF_INET
+        route.tos = packet->ipv4->tos;
+        route.ipv4_src = packet->ipv4->daddr;
+        route.ipv4_dst = binding->to.words[3];
+    } else {
+        route.family = 10; // AF_INET6
+        __builtin_memcpy(route.ipv6_src, &packet->ipv6->daddr, sizeof(route.ipv6_src));
+        __builtin_memcpy(route.ipv6_dst, binding->to.words, sizeof(route.ipv6_dst));
+    }
+    if (bpf_fib_lookup(context, &route, sizeof(route), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+        return QUICPIPE_NO_ROUTE;
+    if (route.ifindex != interface)
+        return QUICPIPE_NO_ROUTE;
+    copy_mac(flow->next_hop, route.dmac);
+    return QUICPIPE_FORWARDED;
+}
+
+// What makes the checksums of a packet that goes to `from` lead to `to`. The relay's own address
+// and port only change places, which no sum notices.
+QUICPIPE_INLINE void prepare_checksums(const struct quicpipe_address *from,
+                                       const struct quicpipe_address *to,
+                                       struct quicpipe_flow *flow)
+{
+    __u32 hosts = fold(sum_of(from, -1) + sum_of(to, +1));
+    __u32 ports = (__u16)~from->port + (__u32)to->port;
+
+    flow->ip_change = fold(hosts + WITHOUT_ONE_HOP);
+    flow->udp_change = fold(hosts + ports);
+}
+
+// A sender that leaves checksums to its network card writes the sum of the pseudo-header there
+// (and a few others have it by chance: userspace takes those).
+QUICPIPE_INLINE int has_half_checksum(const struct quicpipe_packet *packet,
+                                      const struct quicpipe_address *source)
+{
+    struct quicpipe_address relay = {};
+    __u32 sum;
+
+    if (packet->is_ipv4)
+        relay.words[3] = packet->ipv4->daddr;
+    else
+        __builtin_memcpy(relay.words, &packet->ipv6->daddr, sizeof(relay.words));
+    sum = sum_of(source, +1) + sum_of(&relay, +1) + packet->udp->len + QUICPIPE_BE16(IPPROTO_UDP);
+    if (packet->is_ipv4) // without the prefix of the mapped address
+        sum = fold(sum) + (__u16)~QUICPIPE_BE16(0xffff);
+    return packet->udp->check == fold(sum);
+}
+
+QUICPIPE_INLINE enum quicpipe_reason decide(struct xdp_md *context,
+                                            const struct quicpipe_packet *packet,
+                                            const struct quicpipe_binding *binding,
+                                            struct quicpipe_flow *flow, __u16 tick)
+{
+    struct quicpipe_address from = {};
+    struct quicpipe_source *source;
+    enum quicpipe_reason reason;
+
+    flow->tag = 0;
+    source_of(packet, &from);
+    if (!packet->is_ipv4 && is_mapped(from.words))
+        return QUICPIPE_SOURCE_NOT_BOUND; // one of IPv6, who looks like one of IPv4
+    source = sources.lookup(&from);
+    if (!source)
+        return QUICPIPE_SOURCE_NOT_BOUND;
+    if (same_host(from.words, binding->to.words) && from.port == binding->to.port)
+        return QUICPIPE_LOOP;
+    if (own.lookup((struct quicpipe_address *)&binding->to))
+        return QUICPIPE_LOOP;
+    if (is_mapped(binding->to.words) != (int)packet->is_ipv4)
+        return QUICPIPE_OTHER_FAMILY;
+    if (source->passing)
+        return QUICPIPE_RATE_LIMITED;
+    if (has_half_checksum(packet, &from))
+        return QUICPIPE_HALF_CHECKSUM;
+    reason = find_next_hop(context, packet, binding, flow);
+    if (reason != QUICPIPE_FORWARDED)
+        return reason;
+    prepare_checksums(&from, &binding->to, flow);
+    flow->sender = source->slot;
+    flow->sender_tag = source->tag;
+    flow->interface = context->ingress_ifindex;
+    flow->tick = tick;
+    flow->tag = binding->tag;
+    return QUICPIPE_FORWARDED;
+}
+
+// ---- What is remembered
+
+// Whether the flow was decided for such a packet, lately. Tags belong to one IP version each, so
+// that of an IPv4 address one word says all.
+QUICPIPE_INLINE int is_known(struct xdp_md *context, const struct quicpipe_packet *packet,
+                             const struct quicpipe_binding *binding,
+                             const struct quicpipe_flow *flow,
+                             const struct quicpipe_sender *sender, __u16 tick)
+{
+    if (flow->tag != binding->tag || flow->tick != tick || flow->sender_tag != sender->tag)
+        return 0;
+    if (flow->interface != context->ingress_ifindex || sender->address.port != packet->udp->source)
+        return 0;
+    if (packet->is_ipv4)
+        return sender->address.words[3] == packet->ipv4->saddr &&
+               binding->to.words[2] == QUICPIPE_BE32(0xffff) && !binding->to.words[1] &&
+               !binding->to.words[0];
+    return same_host(sender->address.words, packet->ipv6->saddr.in6_u.u6_addr32);
+}
+
+QUICPIPE_INLINE void count(struct quicpipe_flow *flow, struct quicpipe_sender *sender,
+                           __u32 bytes, __u64 now_ns)
+{
+    flow->packets++;
+    flow->bytes += bytes;
+    flow->last_seen_ns = now_ns;
+    sender->packets++;
+    sender->bytes += bytes;
+    sender->last_seen_ns = now_ns;
+}
+
+QUICPIPE_INLINE void rewrite(const struct quicpipe_packet *packet,
+                             const struct quicpipe_binding *binding,
+                             const struct quicpipe_flow *flow)
+{
+    __u16 check = packet->udp->check;
+
+    copy_mac(packet->ethernet->h_source, packet->ethernet->h_dest);
+    copy_mac(packet->ethernet->h_dest, flow->next_hop);
+    if (packet->is_ipv4) {
+        packet->ipv4->saddr = packet->ipv4->daddr;
+        packet->ipv4->daddr = binding->to.words[3];
+        packet->ipv4->ttl--;
+        packet->ipv4->check = changed(packet->ipv4->check, flow->ip_change);
+    } else {
+        packet->ipv6->saddr = packet->ipv6->daddr;
+        __builtin_memcpy(&packet->ipv6->daddr, binding->to.words, sizeof(binding->to.words));
+        packet->ipv6->hop_limit--;
+    }
+    packet->udp->source = packet->udp->dest;
+    packet->udp->dest = binding->to.port;
+    if (check) { // else there is none, on IPv4
+        check = changed(check, flow->udp_change);
+        packet->udp->check = check ? check : 0xffff; // RFC 768: 0 means none
+    }
+}
+
+QUICPIPE_INLINE enum quicpipe_reason relay(struct xdp_md *context,
+                                           const struct quicpipe_config *config,
+                                           const struct quicpipe_packet *packet)
+{
+    enum quicpipe_reason reason = QUICPIPE_FORWARDED;
+    struct quicpipe_binding *binding = bindings.lookup(packet->id);
+    __u32 cpu_slots = bpf_get_smp_processor_id() * QUICPIPE_CAPACITY;
+    struct quicpipe_sender *sender;
+    struct quicpipe_flow *flow;
+    __u64 now_ns;
+    __u16 tick;
+    __u32 at;
+
+    if (!binding)
+        return not_bound(config, packet);
+    if (packet->ip_bytes > config->max_packet_bytes)
+        return QUICPIPE_TOO_BIG;
+    reason = quicpipe_parse_limits(packet);
+    if (reason != QUICPIPE_FORWARDED)
+        return reason;
+    at = cpu_slots + binding->slot;
+    flow = flows.lookup(&at);
+    if (!flow)
+        return QUICPIPE_UNBOUND;
+    at = cpu_slots + flow->sender;
+    sender = senders.lookup(&at);
+    if (!sender)
+        return QUICPIPE_UNBOUND;
+    now_ns = bpf_ktime_get_coarse_ns();
+    tick = now_ns >> 30;
+    if (!is_known(context, packet, binding, flow, sender, tick)) {
+        reason = decide(context, packet, binding, flow, tick);
+        if (reason != QUICPIPE_FORWARDED)
+            return reason;
+        at = cpu_slots + flow->sender;
+        sender = senders.lookup(&at);
+        if (!sender)
+            return QUICPIPE_UNBOUND;
+    }
+    count(flow, sender, packet->udp_bytes, now_ns);
+    rewrite(packet, binding, flow);
+    return QUICPIPE_FORWARDED;
+}
+
+QUICPIPE_INLINE enum quicpipe_reason judge(struct xdp_md *context)
+{
+    struct quicpipe_cursor cursor = {(void *)(long)context->data, (void *)(long)context->data_end};
+    struct quicpipe_packet packet = {};
+    struct quicpipe_config *now;
+    enum quicpipe_reason reason;
+    __u16 port;
+    __u32 zero = 0;
+
+    reason = quicpipe_parse_udp(&cursor, &packet);
+    if (reason != QUICPIPE_FORWARDED)
+        return reason;
+    now = config.lookup(&zero);
+    if (!now)
+        return QUICPIPE_OTHER_PORT;
+    port = QUICPIPE_BE16(packet.udp->dest);
+    if (!(now->ports[port / 64] >> (port % 64) & 1))
+        return QUICPIPE_OTHER_PORT;
+    if (!is_ours(now, &packet))
+        return QUICPIPE_OTHER_HOST;
+    reason = quicpipe_parse_quic(&cursor, &packet);
+    if (reason != QUICPIPE_FORWARDED)
+        return reason;
+    return relay(context, now, &packet);
+}
+
+int quicpipe_filter(struct xdp_md *context)
+{
+    __u32 reason = judge(context);
+    __u64 *counter = counters.lookup(&reason);
+
+    if (counter)
+        (*counter)++;
+    if (reason == QUICPIPE_FORWARDED)
+        return XDP_TX;
+    return reason == QUICPIPE_UNBOUND_FLOOD ? XDP_DROP : XDP_PASS;
+}
