@@ -1,9 +1,9 @@
 """Cuts between nodes: which packets a router drops, as nftables rules. Pure."""
 
 from quicpipe_lab.backends.netns.blueprint import Chain, Table
-from quicpipe_lab.backends.netns.plan import interface_name
-from quicpipe_lab.errors import LocalProtocolError
-from quicpipe_lab.model.topology import CORE, Topology
+from quicpipe_lab.model.between import cut_point
+from quicpipe_lab.model.interface import interface_name
+from quicpipe_lab.model.topology import Topology
 
 TABLE = "cuts"
 # Ahead of everything that a NAT does (its rules begin at -300), so that nothing is recorded of
@@ -13,27 +13,17 @@ _BEFORE_ALL, _FILTER, _AFTER_ALL = -400, 0, 200
 Pair = frozenset[str]
 
 
-def cut_point(topology: Topology, one: str, other: str) -> tuple[str, list[str]]:
+def cut_interfaces(topology: Topology, one: str, other: str) -> tuple[str, list[str]]:
     """The router where the ways of two nodes part, and its interfaces towards them.
 
     One interface where one of the two is the router itself. Raises LocalProtocolError.
     """
-    for name in (one, other):
-        if name != CORE and name not in topology.by_name:
-            raise LocalProtocolError(f"there is no node {name!r}")
-    if one == other:
-        raise LocalProtocolError(f"nothing lies between {one!r} and itself")
-    ways = [topology.path_to_core(name)[::-1] for name in (one, other)]
-    shared = 0
-    while all(len(way) > shared for way in ways) and ways[0][shared] == ways[1][shared]:
-        shared += 1
-    router = ways[0][shared - 1]
-    towards = [way[shared] for way in ways if len(way) > shared]
+    router, towards = cut_point(topology, one, other)
     return router, [interface_name(topology, router, name) for name in towards]
 
 
 def cuts_table(cuts: list[list[str]]) -> Table:
-    """The rules of a router for its cuts, each given as cut_point gives it."""
+    """The rules of a router for its cuts, each given as cut_interfaces gives it."""
     forward, inward, outward = [], [], []
     for interfaces in cuts:
         if len(interfaces) == 2:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from quicpipe_lab.backends.netns.channel import MAX_FDS, Channel, Message
-from quicpipe_lab.backends.netns.cuts import cut_point, cuts_table
+from quicpipe_lab.backends.netns.cuts import cut_interfaces, cuts_table
 from quicpipe_lab.backends.netns.failures import raise_described
 from quicpipe_lab.backends.netns.forked import ForkedSupervisor
 from quicpipe_lab.backends.netns.impairment import PURPOSE, kernel_has_netem
@@ -236,13 +236,13 @@ class Lab:
         Where that router is one of the two, it loses the link towards the other; otherwise it
         drops what goes between its links towards the two, whichever nodes behind them it is from.
         """
-        router, interfaces = cut_point(self.topology, one, other)
+        router, interfaces = cut_interfaces(self.topology, one, other)
         cuts = self._cuts.get(router, {}) | {frozenset((one, other)): interfaces}
         self._apply_cuts(router, cuts)
 
     def restore(self, one: str, other: str) -> None:
         """Undo ``cut`` of the same two nodes, in either order. Raises LocalProtocolError."""
-        router, _ = cut_point(self.topology, one, other)
+        router, _ = cut_interfaces(self.topology, one, other)
         cuts = dict(self._cuts.get(router, {}))
         if cuts.pop(frozenset((one, other)), None) is None:
             raise LocalProtocolError(f"{one!r} and {other!r} are not cut off from each other")

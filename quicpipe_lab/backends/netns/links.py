@@ -15,6 +15,7 @@ from quicpipe_lab.backends.netns.impairment import (
     why_not_netem,
 )
 from quicpipe_lab.errors import LocalProtocolError, QuicpipeLabError, UnsupportedBehaviorError
+from quicpipe_lab.model.between import link_between
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.link_model import Drop, LinkCounters
 from quicpipe_lab.model.topology import Topology, Uplink
@@ -27,14 +28,6 @@ Ask = Callable[[Message, Sequence[int]], tuple[Message, list[int]]]
 
 
 _END_WITHIN_S = 2.0
-
-
-def link_between(topology: Topology, one: str, other: str) -> Uplink:
-    """The link that joins two nodes. Raises LocalProtocolError."""
-    for uplink in topology.uplinks.values():
-        if {uplink.lower, uplink.upper} == {one, other}:
-            return uplink
-    raise LocalProtocolError(f"there is no link between {one!r} and {other!r}")
 
 
 class Links:

@@ -14,13 +14,8 @@ from quicpipe_lab.backends.netns.blueprint import (
 from quicpipe_lab.backends.netns.firewall_rules import firewall_table
 from quicpipe_lab.backends.netns.impairment import Means, means_by_link
 from quicpipe_lab.backends.netns.ipv6 import ipv6_of, ipv6_sysctls, ipv6_tables
-from quicpipe_lab.backends.netns.rules import (
-    HAIRPIN_IN,
-    HAIRPIN_OUT,
-    NatPlace,
-    conntrack_sysctls,
-    nat_table,
-)
+from quicpipe_lab.backends.netns.rules import NatPlace, conntrack_sysctls, nat_table
+from quicpipe_lab.model.interface import HAIRPIN_IN, HAIRPIN_OUT, interface_names, neighbours
 from quicpipe_lab.model.ipv6 import Ipv6Addresses
 from quicpipe_lab.model.nat import Hairpinning
 from quicpipe_lab.model.topology import (
@@ -33,18 +28,8 @@ from quicpipe_lab.model.topology import (
     Uplink,
 )
 
-_NAME_LIMIT = 15  # IFNAMSIZ less its terminating zero
-_RESERVED = {"lo", "all", "default"}
 _FIRST_INDEX = 101
 """Above the numbers of what some kernels put into every new namespace (tunl0, sit0, ...)."""
-
-
-def interface_name(topology: Topology, node: str, neighbour: str) -> str:
-    """The name of ``node``'s interface on its link with ``neighbour``.
-
-    It is the neighbour's name, shortened where Linux allows no name as long as that.
-    """
-    return _interface_names(_neighbours(topology, node))[neighbour]
 
 
 def plan(topology: Topology, seed: int = 1, *, netem: bool = False) -> Blueprint:
@@ -55,9 +40,7 @@ def plan(topology: Topology, seed: int = 1, *, netem: bool = False) -> Blueprint
     children: dict[str, list[Uplink]] = {CORE: [], **{node.name: [] for node in topology.nodes}}
     for uplink in topology.uplinks.values():
         children[uplink.upper].append(uplink)
-    names = {
-        node: _interface_names(_around(topology, node, below)) for node, below in children.items()
-    }
+    names = {node: interface_names(neighbours(topology, node)) for node in children}
     means = means_by_link(topology, seed, netem)
     spaces = [
         _space(topology, node, children[node], names, means) for node in (CORE, *topology.uplinks)
@@ -182,26 +165,3 @@ def _sysctls(forwards: bool) -> list[list[str]]:
         # wait for duplicate address detection. The loopback interface keeps ::1.
         ["net/ipv6/conf/default/disable_ipv6", "1"],
     ]
-
-
-def _neighbours(topology: Topology, node: str) -> list[str]:
-    return _around(topology, node, topology.children(node))
-
-
-def _around(topology: Topology, node: str, below: list[Uplink]) -> list[str]:
-    above = [topology.uplinks[node].upper] if node != CORE else []
-    return above + [uplink.lower for uplink in below]
-
-
-def _interface_names(neighbours: list[str]) -> dict[str, str]:
-    """No two are equal: a node's name has no tilde."""
-    names: dict[str, str] = {}
-    shortened = 0
-    for neighbour in neighbours:
-        if len(neighbour) <= _NAME_LIMIT and neighbour not in _RESERVED:
-            names[neighbour] = neighbour
-        else:
-            suffix = f"~{shortened}"
-            names[neighbour] = neighbour[: _NAME_LIMIT - len(suffix)] + suffix
-            shortened += 1
-    return names

@@ -20,6 +20,7 @@ from quicpipe_lab.backends.netns import masquerade_rules, port_rules
 from quicpipe_lab.backends.netns.blueprint import Chain, Set, Table
 from quicpipe_lab.backends.netns.keys import Keys, concatenate, types_of
 from quicpipe_lab.errors import UnsupportedBehaviorError
+from quicpipe_lab.model.interface import HAIRPIN_IN, HAIRPIN_OUT
 from quicpipe_lab.model.nat import (
     Hairpinning,
     MappingRefresh,
@@ -30,10 +31,6 @@ from quicpipe_lab.model.nat import (
 
 # Netfilter's priorities: before conntrack, source NAT, and right behind it.
 _RAW, _FILTER, _SOURCE_NAT, _AFTER_NAT = -300, 0, 100, 150
-
-HAIRPIN_OUT, HAIRPIN_IN = "~out", "~in"
-"""The two ends of the cable that brings hairpinned datagrams back as if from outside. No node has
-such a name, and so no other interface."""
 
 
 class NatPlace(NamedTuple):

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from quicpipe_lab.backends.netns.blueprint import WIRES, blueprint_from_json
-from quicpipe_lab.backends.netns.cuts import cut_point
-from quicpipe_lab.backends.netns.plan import interface_name, plan
+from quicpipe_lab.backends.netns.cuts import cut_interfaces
+from quicpipe_lab.backends.netns.plan import plan
 from quicpipe_lab.errors import LocalProtocolError, UnsupportedBehaviorError
+from quicpipe_lab.model.interface import interface_name
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.topology import Host, Link, Relay, Topology
 from quicpipe_lab.resources import find_topology, topology_names
@@ -98,12 +99,12 @@ def test_what_nothing_here_can_do_is_refused() -> None:
 )
 def test_cut_point(pair: tuple[str, str], router: str, interfaces: list[str]) -> None:
     topology = find_topology("two-homes")
-    assert cut_point(topology, *pair) == (router, interfaces)
-    assert cut_point(topology, *reversed(pair)) == (router, interfaces[::-1])
+    assert cut_interfaces(topology, *pair) == (router, interfaces)
+    assert cut_interfaces(topology, *reversed(pair)) == (router, interfaces[::-1])
 
 
 def test_cut_point_is_between_two_nodes_that_exist() -> None:
     topology = find_topology("two-homes")
     for pair in (("alice", "alice"), ("alice", "nobody"), ("nobody", "core")):
         with pytest.raises(LocalProtocolError):
-            cut_point(topology, *pair)
+            cut_interfaces(topology, *pair)
