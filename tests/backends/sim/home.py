@@ -1,0 +1,92 @@
+"""A home in virtual time: a NAT with two hosts behind it, and two servers outside."""
+
+from quicpipe_lab.backends.sim.clock import Clock
+from quicpipe_lab.backends.sim.network import Network
+from quicpipe_lab.backends.sim.packet import IcmpError
+from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.model.nat import NatBehavior
+from quicpipe_lab.model.topology import Host, Link, Nat, Topology
+
+
+class Socket:
+    """Keeps what comes."""
+
+    def __init__(self, network: Network, node: str, port: int = 0, host: str | None = None) -> None:
+        self.came: list[tuple[bytes, TransportAddress]] = []
+        self.errors: list[IcmpError] = []
+        self._sock = network.host(node).bind(
+            port,
+            host,
+            on_receive=lambda data, source: self.came.append((data, source)),
+            on_error=self.errors.append,
+        )
+        self.address = self._sock.address
+        self.send = self._sock.send
+        self.close = self._sock.close
+
+
+def home_of(behavior: NatBehavior) -> Topology:
+    """NAT ``nat`` with ``a`` and ``b`` behind it; ``one`` and ``two`` outside."""
+    return Topology(
+        "home",
+        (Host("one"), Host("two"), Nat("nat", behavior), Host("a"), Host("b")),
+        tuple(
+            Link(ends)
+            for ends in (
+                ("core", "one"),
+                ("core", "two"),
+                ("core", "nat"),
+                ("nat", "a"),
+                ("nat", "b"),
+            )
+        ),
+    )
+
+
+class Home:
+    """``points``: two ports of ``one``, and two of ``two``."""
+
+    def __init__(self, behavior: NatBehavior, seed: int = 1) -> None:
+        self.topology = home_of(behavior)
+        self.clock = Clock()
+        self.network = Network(self.topology, self.clock, seed=seed)
+        self.nat = self.network.nat("nat")
+        self.addresses = list(map(str, self.topology.external_addresses["nat"]))
+        self.wan = self.addresses[0]
+        self.points = [Socket(self.network, name) for name in ("one", "one", "two", "two")]
+
+    def a(self, port: int = 0) -> Socket:
+        """A fresh socket on the first host."""
+        return Socket(self.network, "a", port)
+
+    def b(self, port: int = 0) -> Socket:
+        """A fresh socket on the second host."""
+        return Socket(self.network, "b", port)
+
+    def settle(self) -> None:
+        """Let all that was sent arrive: nothing here takes time."""
+        self.clock.run(self.clock.now)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.clock.run(self.clock.now + seconds)
+
+    def sees(self, inside: Socket, server: Socket) -> TransportAddress | None:
+        """The external endpoint of a datagram as the server sees it; None where it was dropped."""
+        before = len(server.came)
+        inside.send(b"out", server.address)
+        self.settle()
+        return server.came[before][1] if len(server.came) > before else None
+
+    def external(self, inside: Socket, server: Socket) -> TransportAddress:
+        """The same where it must arrive."""
+        seen = self.sees(inside, server)
+        assert seen is not None
+        return seen
+
+    def arrives(self, sender: Socket, inside: Socket, to: TransportAddress) -> bool:
+        """Whether a datagram comes in."""
+        before = len(inside.came)
+        sender.send(b"in", to)
+        self.settle()
+        return len(inside.came) > before
