@@ -12,6 +12,7 @@ from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Scenario
+from quicpipe_lab.model.scenario_data import dump_scenario
 
 Observer = Callable[[Event], None]
 """Called with every event of a run as it happens."""
@@ -22,7 +23,10 @@ _BACKENDS = {"netns": "quicpipe_lab.backends.netns.backend"}
 class Backend(Protocol):
     """Executes scenarios."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What a user calls it."""
+        ...
 
     def run(
         self, scenario: Scenario, run_dir: Path, observe: Observer, *, certify: bool = False
@@ -62,7 +66,22 @@ def run(
             directory = _new_run_dir(directory, scenario.name)
     except OSError as error:
         raise ScenarioError("run_dir", f"cannot make {directory}: {error.strerror}") from None
-    result = chosen.run(scenario, directory, observe, certify=certify)
+    return run_in(chosen, scenario, directory, observe, certify=certify)
+
+
+def run_in(
+    backend: Backend, scenario: Scenario, directory: Path, observe: Observer, *, certify: bool
+) -> RunResult:
+    """Run on a backend and leave, beside its files, what was run and what came of it.
+
+    The first stands there from the beginning: a run that is killed can still be looked at.
+    """
+    try:
+        (directory / "result.json").unlink(missing_ok=True)
+        (directory / "scenario.json").write_text(dump_scenario(scenario), encoding="utf-8")
+    except OSError as error:
+        raise ScenarioError("run_dir", f"cannot write in {directory}: {error.strerror}") from None
+    result = backend.run(scenario, directory, observe, certify=certify)
     (directory / "result.json").write_text(result.dumps() + "\n", encoding="utf-8")
     return result
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from quicpipe_lab.backends.base import run_in
 from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
 from quicpipe_lab.model import link_presets
 from quicpipe_lab.model.expectation import can_go_direct, is_a_race
@@ -267,8 +268,7 @@ def _fork_run(cell: Cell, run_dir: Path, capture: bool) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
         run_dir.mkdir(exist_ok=True)
         backend = NetnsBackend(fork_labs=True, capture=capture)
-        result = backend.run(scenario_of(cell), run_dir, lambda _: None)
-        (run_dir / "result.json").write_text(result.dumps() + "\n", encoding="utf-8")
+        run_in(backend, scenario_of(cell), run_dir, lambda _: None, certify=False)
         status = 0
     except QuicpipeLabError as error:
         (run_dir / "complaint").write_text(str(error), encoding="utf-8")

@@ -60,6 +60,15 @@ def scenario_from_toml(text: str, name: str, source: str, find: TopologyFinder) 
         return _scenario(_Table(_parse(text), ""), name, find)
 
 
+def scenario_from_table(values: dict[str, Any], name: str) -> Scenario:
+    """From a document that is taken apart already, its topology inside. Raises ScenarioError."""
+
+    def find(topology: str) -> Topology:
+        raise ScenarioError("", f"the topology {topology!r} does not stand inside the scenario")
+
+    return _scenario(_Table(values, ""), name, find)
+
+
 def load_topology(path: Path) -> Topology:
     """Read a topology file. Raises ScenarioError, also where the file cannot be read."""
     return topology_from_toml(_read(path), path.stem, str(path))
