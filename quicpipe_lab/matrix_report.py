@@ -22,7 +22,7 @@ def report(
         results = run_matrix(cells, directory, jobs=jobs, capture=capture, observe=progress.take)
     took_s = time.monotonic() - started_s
     summary = analysis.summary(results) | {"wall_s": round(took_s, 3), "run_dir": str(directory)}
-    figures = _save_figure(results, directory, quiet=json_wanted)
+    figures = _save_figures(results, directory, quiet=json_wanted)
     if json_wanted:
         summary["cells"] = [asdict(one) | {"ok": one.ok} for one in results]
         print(json.dumps(summary))
@@ -48,17 +48,25 @@ def _print_text(results: Sequence[CellResult], summary: dict[str, object], figur
     print(f"files  {summary['run_dir']}{figures}")
 
 
-def _save_figure(results: Sequence[CellResult], directory: Path, *, quiet: bool) -> str:
-    from quicpipe_lab.analysis import plots
-
-    rows, columns = analysis.names(results)
+def _save_figures(results: Sequence[CellResult], directory: Path, *, quiet: bool) -> str:
+    """As PNG and SVG; what to say of them."""
     try:
-        figure = plots.matrix_heatmap(rows, columns, analysis.heat_cells(results))
+        from quicpipe_lab.analysis.plots import distribution, matrix, style
     except BackendUnavailableError as problem:
         if not quiet:
             print(f"no figure: {problem}", file=sys.stderr)
         return ""
-    paths = plots.save(figure, directory / "matrix")
+    rows, columns = analysis.names(results)
+    figures = {"matrix": matrix.matrix(rows, columns, analysis.heat_cells(results))}
+    times_s = analysis.times_to_direct(results)
+    if times_s:
+        what = "from the first punch to the direct path"
+        figures["times"] = distribution.distribution(times_s, what)
+    paths = [
+        style.save(axes, directory / f"{name}.{kind}")
+        for name, axes in figures.items()
+        for kind in ("png", "svg")
+    ]
     return " (" + ", ".join(path.name for path in paths) + ")"
 
 

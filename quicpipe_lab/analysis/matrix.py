@@ -3,10 +3,23 @@
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from quicpipe_lab.analysis.plots import HeatCell
 from quicpipe_lab.model.scenario import Outcome
+
+MOST_SERIES = 4
+"""More than these would not be told apart in one picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeatCell:
+    """One field of the picture: how it ended, what is said below, and whether it was expected."""
+
+    text: str
+    direct: bool
+    ok: bool
+    detail: str = ""
 
 
 class Result(Protocol):
@@ -104,6 +117,29 @@ def _heat_cell(trials: Sequence[Result]) -> HeatCell:
         text = "failed" if failed else "relay"
     else:
         text = f"{1000 * statistics.median(times):.0f} ms" if times else "direct"
-    if len(trials) > 1 and 0 < len(direct) < len(trials):
-        text += f"\n{len(direct)}/{len(trials)}"
-    return HeatCell(text, direct=len(direct) * 2 > len(trials), ok=all(one.ok for one in trials))
+    details = []
+    if len(trials) > 1:
+        low, high = wilson(len(direct), len(trials))
+        details += [
+            f"{len(direct)} of {len(trials)} direct",
+            f"{100 * low:.0f} to {100 * high:.0f} %",
+        ]
+    wrong = next((one for one in trials if not one.ok), None)
+    if wrong is not None:
+        details.append(f"expected {wrong.expected}" if wrong.expected else "failed")
+    elif any(one.expected is None for one in trials):
+        details.append("by chance")
+    return HeatCell(
+        text, direct=len(direct) * 2 > len(trials), ok=wrong is None, detail="\n".join(details)
+    )
+
+
+def times_to_direct(results: Sequence[Result]) -> dict[str, list[float]]:
+    """For the picture of their distribution: a series for each pair, or one where they are many."""
+    series: dict[str, list[float]] = {}
+    for one in results:
+        if one.direct_s is not None:
+            series.setdefault(f"{one.row} to {one.column}", []).append(one.direct_s)
+    if len(series) > MOST_SERIES:
+        return {f"{len(series)} pairs": [value for values in series.values() for value in values]}
+    return series

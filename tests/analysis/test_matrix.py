@@ -1,15 +1,12 @@
 """The matrix in words, numbers and pictures."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from quicpipe_lab.analysis import matrix, plots
+from quicpipe_lab.analysis import matrix
 from quicpipe_lab.model.scenario import Outcome
 
 
@@ -62,10 +59,27 @@ def test_summary_counts() -> None:
 def test_fields_of_the_figure() -> None:
     (first, mixed), (relayed, failed) = matrix.heat_cells(RUNS)
     assert (first.text, first.direct, first.ok) == ("20 ms", True, True)
-    assert mixed.text == "20 ms\n1/2"
-    assert not mixed.ok
-    assert relayed.text == "relay"
+    assert first.detail == "2 of 2 direct\n34 to 100 %"
+    assert (mixed.text, mixed.ok) == ("20 ms", False)
+    assert mixed.detail == "1 of 2 direct\n9 to 91 %\nexpected direct"
+    assert (relayed.text, relayed.direct) == ("relay", False)
     assert (failed.text, failed.ok) == ("failed", False)
+    (((chance,),), ((once,),)) = (
+        matrix.heat_cells([Run("linux-masquerade", "home", R, None)]),
+        matrix.heat_cells([Run("home", "home", D, D, 0.02)]),
+    )
+    assert (chance.text, chance.ok, chance.detail) == ("relay", True, "by chance")
+    assert (once.text, once.detail) == ("20 ms", "")
+
+
+def test_times_for_their_distribution() -> None:
+    assert matrix.times_to_direct(RUNS) == {
+        "EIM/EIF to EIM/EIF": [0.010, 0.030],
+        "EIM/EIF to APDM/APDF": [0.020],
+    }
+    many = [Run("home", f"nat-{number}", D, D, number / 1000) for number in range(9)]
+    assert matrix.times_to_direct(many) == {"9 pairs": [number / 1000 for number in range(9)]}
+    assert matrix.times_to_direct([Run("home", "home", R, D)]) == {}
 
 
 @pytest.mark.parametrize(
@@ -85,31 +99,3 @@ def test_wilson_is_an_interval_around_the_share(one: int, other: int) -> None:
     assert 0 <= low <= high <= 1
     if trials:
         assert low - 1e-9 <= successes / trials <= high + 1e-9
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_figure_says_all_that_the_table_says(dark: bool, tmp_path: Path) -> None:
-    rows, columns = matrix.names(RUNS)
-    figure = plots.matrix_heatmap(rows, columns, matrix.heat_cells(RUNS), dark=dark)
-    (axes,) = figure.axes
-    assert [text.get_text() for text in axes.texts] == ["20 ms", "20 ms\n1/2", "relay", "failed"]
-    assert sum(patch.get_hatch() is not None for patch in axes.patches) == 2
-    png, svg = plots.save(figure, tmp_path / "m")
-    assert png.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    ElementTree.parse(svg)
-
-
-def test_texts_stay_inside_their_fields(tmp_path: Path) -> None:
-    """No label covers another one's field."""
-    rows = [f"APDM/APDF{i}" for i in range(3)]
-    cells = [[plots.HeatCell("1234 ms\n10/10", True, True)] * 3] * 3
-    figure = plots.matrix_heatmap(rows, rows, cells)
-    figure.savefig(tmp_path / "m.png")
-    (axes,) = figure.axes
-    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
-    for text, patch in zip(axes.texts, axes.patches, strict=True):
-        inner, outer = text.get_window_extent(renderer), patch.get_window_extent(renderer)
-        assert outer.x0 <= inner.x0
-        assert inner.x1 <= outer.x1
-        assert outer.y0 <= inner.y0
-        assert inner.y1 <= outer.y1
