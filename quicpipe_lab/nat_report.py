@@ -56,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _check_server(arguments.server, arguments.lifetime, arguments.json)
     topology = _find(arguments.target)
     if arguments.lifetime_scale is not None:
-        from quicpipe_lab.backends.netns.nat_check import with_shorter_lives
+        from quicpipe_lab.model.check_topology import with_shorter_lives
 
         topology = with_shorter_lives(topology, arguments.lifetime_scale)
     lifetime = arguments.lifetime or arguments.lifetime_scale is not None
@@ -65,7 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _find(target: str | None) -> "Topology":
     from quicpipe_lab import resources
-    from quicpipe_lab.backends.netns.nat_check import topology_of
+    from quicpipe_lab.model.check_topology import topology_of
     from quicpipe_lab.model.nat_presets import PRESETS
     from quicpipe_lab.model.spelling import did_you_mean
 

@@ -9,25 +9,12 @@ import time
 from collections.abc import Iterator
 
 from quicpipe_lab.backends.netns.lab import Lab, Process
-from quicpipe_lab.backends.netns.vantage import (
-    SERVICES,
-    Prospect,
-    Router,
-    Vantage,
-    routers,
-    routers_above,
-    vantage_points,
-)
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.firewall import UdpPolicy
-from quicpipe_lab.model.nat_certificate import (
-    Certificate,
-    certify,
-    certify_blocked,
-    uncertified,
-)
+from quicpipe_lab.model.nat_certificate import Certificate
 from quicpipe_lab.model.nat_measurement import NatMeasurement
 from quicpipe_lab.model.topology import CORE, Topology
+from quicpipe_lab.model.vantage import SERVICES, Prospect, Vantage, routers_above
 from quicpipe_lab.shell.nat_lifetime import WARM_UP_S
 from quicpipe_lab.shell.nat_program import Job, View, measurements_from_json
 
@@ -49,10 +36,7 @@ class Certification:
         self._lab = lab
         self._lifetime = lifetime
         self._prospect = Prospect(lab.topology)
-        self._hosts = vantage_points(lab.topology)
-        pairs = dict.fromkeys(self._hosts.values())
-        wanted = [one for pair in pairs for one in self._prospect.vantages(pair)]
-        self._batches = _batches([one for one in wanted if self._prospect.can_be_probed(one)])
+        self._batches = _batches(self._prospect.wanted())
         self._running = self._start_next()
 
     def finish(self) -> list[Certificate]:
@@ -62,11 +46,7 @@ class Certification:
         while self._running is not None:
             measured |= self._running.finish()
             self._running = self._start_next()
-        return [
-            certificate
-            for router in routers(self._lab.topology)
-            for certificate in self._certificates(router, measured)
-        ]
+        return self._prospect.certificates(measured)
 
     def close(self) -> None:
         """Give up on what still runs; twice is fine."""
@@ -79,29 +59,6 @@ class Certification:
         if batch is None:
             return None
         return _Program(self._lab, self._prospect, batch, self._lifetime)
-
-    def _certificates(self, router: Router, measured: Measurements) -> Iterator[Certificate]:
-        hosts = self._hosts.get(router.name)
-        if hosts is None:  # nobody can be misled by it
-            yield uncertified(router.name, None, [], [])
-            return
-        for vantage in self._prospect.vantages(hosts):
-            yield self._certificate(router, vantage, measured.get(vantage))
-
-    def _certificate(
-        self, router: Router, vantage: Vantage, measured: NatMeasurement | None
-    ) -> Certificate:
-        host, prospect = vantage.first, self._prospect
-        names = [one.name for one in routers_above(self._lab.topology, host)]
-        if measured is None:
-            chain = prospect.chain(vantage)
-            return uncertified(router.name, host, names, chain, vantage.family)
-        policy = prospect.udp_policy(vantage)
-        if policy is not UdpPolicy.OPEN:
-            return certify_blocked(router.name, host, names, policy, measured, vantage.family)
-        declared = prospect.declaration(vantage)
-        external = prospect.external_addresses(vantage)
-        return certify(router.name, host, names, declared, external, measured, vantage.family)
 
 
 def _batches(vantages: list[Vantage]) -> Iterator[list[Vantage]]:

@@ -16,8 +16,8 @@ import pytest
 from quicpipe_lab.backends import base
 from quicpipe_lab.backends.netns.certification import Certification
 from quicpipe_lab.backends.netns.lab import Lab
-from quicpipe_lab.backends.netns.nat_check import check_nats, topology_of, with_shorter_lives
-from quicpipe_lab.backends.netns.vantage import vantage_points
+from quicpipe_lab.backends.netns.nat_check import check_nats
+from quicpipe_lab.model.check_topology import topology_of, with_shorter_lives
 from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import (
@@ -37,6 +37,7 @@ from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Outcome, Scenario
 from quicpipe_lab.model.topology import SERVICE_ADDRESSES, Firewall, Host, Link, Nat, Topology
+from quicpipe_lab.model.vantage import vantage_points
 from quicpipe_lab.resources import find_scenario
 from tests.backends.netns.lying import make_lie
 

@@ -7,8 +7,9 @@ import pytest
 
 from quicpipe_lab.backends.netns.certification import Certification
 from quicpipe_lab.backends.netns.lab import Lab
-from quicpipe_lab.backends.netns.nat_check import check_nats, topology_of, with_shorter_lives
+from quicpipe_lab.backends.netns.nat_check import check_nats
 from quicpipe_lab.model.address import Family
+from quicpipe_lab.model.check_topology import topology_of, with_shorter_lives
 from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
 from quicpipe_lab.model.nat import (
     FilteringBehavior,

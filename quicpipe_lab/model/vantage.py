@@ -1,12 +1,19 @@
 """From where the NATs of a lab are looked at, and what is to be seen from there. Pure."""
 
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.firewall import UdpPolicy
 from quicpipe_lab.model.ipv6 import SERVICE_ADDRESSES_V6, Ipv6Addresses, over_ipv6
 from quicpipe_lab.model.nat import Ipv6Behavior, NatBehavior
-from quicpipe_lab.model.nat_certificate import MAPPINGS_NEEDED
+from quicpipe_lab.model.nat_certificate import (
+    MAPPINGS_NEEDED,
+    Certificate,
+    certify,
+    certify_blocked,
+    uncertified,
+)
 from quicpipe_lab.model.nat_declaration import (
     Declaration,
     declare,
@@ -14,6 +21,7 @@ from quicpipe_lab.model.nat_declaration import (
     lifetime_of,
     mapping_limit,
 )
+from quicpipe_lab.model.nat_measurement import NatMeasurement
 from quicpipe_lab.model.topology import SERVICE_ADDRESSES, Firewall, Host, Nat, Topology
 
 Hosts = tuple[str, str | None]
@@ -69,6 +77,44 @@ class Prospect:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._ipv6 = Ipv6Addresses(topology)
+        self._hosts = vantage_points(topology)
+
+    def wanted(self) -> list[Vantage]:
+        """From where the NATs are to be looked at."""
+        pairs = dict.fromkeys(self._hosts.values())
+        vantages = [one for pair in pairs for one in self.vantages(pair)]
+        return [one for one in vantages if self.can_be_probed(one)]
+
+    def certificates(self, measured: Mapping[Vantage, NatMeasurement]) -> list[Certificate]:
+        """The verdict on each NAT and firewall, over each family."""
+        return [
+            certificate
+            for router in routers(self._topology)
+            for certificate in self._certificates(router, measured)
+        ]
+
+    def _certificates(
+        self, router: Router, measured: Mapping[Vantage, NatMeasurement]
+    ) -> Iterator[Certificate]:
+        hosts = self._hosts.get(router.name)
+        if hosts is None:  # nobody can be misled by it
+            yield uncertified(router.name, None, [], [])
+            return
+        for vantage in self.vantages(hosts):
+            yield self._certificate(router, vantage, measured.get(vantage))
+
+    def _certificate(
+        self, router: Router, vantage: Vantage, measured: NatMeasurement | None
+    ) -> Certificate:
+        host, family = vantage.first, vantage.family
+        names = [one.name for one in routers_above(self._topology, host)]
+        if measured is None:
+            return uncertified(router.name, host, names, self.chain(vantage), family)
+        policy = self.udp_policy(vantage)
+        if policy is not UdpPolicy.OPEN:
+            return certify_blocked(router.name, host, names, policy, measured, family)
+        declared, external = self.declaration(vantage), self.external_addresses(vantage)
+        return certify(router.name, host, names, declared, external, measured, family)
 
     def vantages(self, hosts: Hosts) -> list[Vantage]:
         """Those of a pair of hosts: over each family that they have."""
