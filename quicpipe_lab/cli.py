@@ -161,17 +161,39 @@ def _list_scenarios(wants_json: bool) -> int:
 def _matrix(arguments: argparse.Namespace) -> int:
     from quicpipe_lab.backends import matrix
     from quicpipe_lab.matrix_report import report
+    from quicpipe_lab.model.address import Family
     from quicpipe_lab.model.nat import FilterScope
 
+    if arguments.situations:
+        return _situations(arguments)
     scope = arguments.scope and FilterScope(arguments.scope)
+    family = Family(arguments.family)
     cells = matrix.cells_of(
-        matrix.parse_nats(arguments.rows, scope),
-        matrix.parse_nats(arguments.cols, scope),
+        matrix.parse_nats(arguments.rows, scope, family),
+        matrix.parse_nats(arguments.cols, scope, family),
         arguments.trials,
         matrix.parse_link(arguments.link),
+        family,
     )
     return report(
         cells,
+        run_dir=arguments.run_dir,
+        jobs=arguments.jobs,
+        capture=arguments.capture,
+        json_wanted=arguments.json,
+    )
+
+
+def _situations(arguments: argparse.Namespace) -> int:
+    from quicpipe_lab.backends.situations import situations
+    from quicpipe_lab.matrix_report import report_situations
+
+    given = {"rows": None, "cols": None, "scope": None, "link": None, "family": "ipv4"}
+    for option, usual in given.items():
+        if getattr(arguments, option) != usual:
+            raise QuicpipeLabError(f"--situations are what they are: --{option} does not apply")
+    return report_situations(
+        situations(arguments.trials),
         run_dir=arguments.run_dir,
         jobs=arguments.jobs,
         capture=arguments.capture,
@@ -325,6 +347,17 @@ def _add_matrix(commands: Any) -> None:
     parser.add_argument("--cols", metavar="NATS", help="the accepter's, likewise")
     parser.add_argument(
         "--scope", choices=("endpoint", "mapping"), help="what the cells' filters look at"
+    )
+    parser.add_argument(
+        "--family",
+        choices=("ipv4", "ipv6"),
+        default="ipv4",
+        help="what the programs speak; over ipv6 the NATs are routed, nptv6 and nat66 (default)",
+    )
+    parser.add_argument(
+        "--situations",
+        action="store_true",
+        help="not pairs of NATs, but stacked and shared ones, firewalls, blocked UDP, IPv6",
     )
     parser.add_argument("--link", metavar="PRESET", help="both homes' lines, as dsl or lte")
     parser.add_argument("--trials", type=_positive, default=1, metavar="N", help="runs of each")

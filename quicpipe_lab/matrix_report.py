@@ -6,9 +6,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from quicpipe_lab.analysis import matrix as analysis
 from quicpipe_lab.backends.matrix import Cell, CellResult, run_matrix
+from quicpipe_lab.backends.situations import Situation
 from quicpipe_lab.errors import BackendUnavailableError
 
 
@@ -29,6 +31,55 @@ def report(
     else:
         _print_text(results, summary, figures)
     return 0 if all(one.ok for one in results) else 1
+
+
+def report_situations(
+    runs: Sequence[Situation],
+    *,
+    run_dir: Path | None,
+    jobs: int,
+    capture: bool,
+    json_wanted: bool,
+) -> int:
+    """As ``report``, for what has no rows and columns: one line for each, with the reason."""
+    directory = run_dir or Path("runs") / time.strftime("situations-%Y%m%d-%H%M%S")
+    started_s = time.monotonic()
+    with _Progress(len(runs), quiet=json_wanted) as progress:
+        results = run_matrix(runs, directory, jobs=jobs, capture=capture, observe=progress.take)
+    wall_s = round(time.monotonic() - started_s, 3)
+    told = [
+        {
+            "situation": run.row,
+            "scope": run.column if run.scope_matters else None,
+            "trial": run.trial,
+            "outcome": result.outcome,
+            "expected": result.expected,
+            "why": run.prediction.reason,
+            "direct_s": result.direct_s,
+            "failure": result.failure,
+            "ok": result.ok,
+        }
+        for run, result in zip(runs, results, strict=True)
+    ]
+    summary = analysis.summary(results) | {"wall_s": wall_s, "run_dir": str(directory)}
+    if json_wanted:
+        print(json.dumps(summary | {"situations": told}))
+    else:
+        print(analysis.columns(_SITUATION_HEADER, [_situation_line(one) for one in told]))
+        print(f"{summary['as_expected']} of {summary['runs']} as expected, in {wall_s} s")
+        print(f"files  {directory}")
+    return 0 if all(one.ok for one in results) else 1
+
+
+_SITUATION_HEADER = ("situation", "filters", "expected", "outcome", "to direct", "", "why")
+
+
+def _situation_line(one: dict[str, Any]) -> tuple[str, ...]:
+    took = "" if one["direct_s"] is None else f"{1000 * one['direct_s']:.0f} ms"
+    verdict = "" if one["ok"] else "DIFFERENT"
+    scope = "" if one["scope"] is None else f"per {one['scope']}"
+    expected = one["expected"] or "chance"
+    return one["situation"], scope, expected, one["outcome"], took, verdict, one["why"]
 
 
 def _print_text(results: Sequence[CellResult], summary: dict[str, object], figures: str) -> None:

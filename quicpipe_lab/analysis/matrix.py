@@ -76,6 +76,16 @@ def text_table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
+def columns(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Text in columns as wide as they must be."""
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    padded = (
+        "  ".join(f"{one:<{wide}}" for one, wide in zip(line, widths, strict=True) if wide)
+        for line in (header, *lines)
+    )
+    return "\n".join(line.rstrip() for line in padded)
+
+
 def summary(results: Sequence[Result]) -> dict[str, Any]:
     """Counts, and the time from the first punch to the direct path with its 95 % interval."""
     direct = sorted(one.direct_s for one in results if one.direct_s is not None)

@@ -15,15 +15,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 from quicpipe_lab.backends.base import run_in
 from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
 from quicpipe_lab.model import link_presets
+from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.expectation import can_go_direct, is_a_race
+from quicpipe_lab.model.ipv6 import over_ipv6
 from quicpipe_lab.model.link import LinkPreset
 from quicpipe_lab.model.nat import (
     FilteringBehavior,
     FilterScope,
+    Ipv6Behavior,
     MappingBehavior,
     NatBehavior,
 )
@@ -44,6 +48,14 @@ CELLS: Mapping[str, NatBehavior] = MappingProxyType(
 )
 """The nine combinations of RFC 4787's behaviours, with random ports, by name."""
 
+IPV6_ROUTERS: Mapping[str, NatBehavior] = MappingProxyType(
+    {
+        str(kind): NatBehavior(ipv6=kind)
+        for kind in (Ipv6Behavior.ROUTED, Ipv6Behavior.NPTV6, Ipv6Behavior.NAT66)
+    }
+)
+"""What routers do to IPv6, by name; where they filter, as the most common home router does."""
+
 DEFAULT_JOBS = 4
 """Labs at a time on two cores: a run waits for its punching much of the time."""
 TRANSFER_BYTES = 65536
@@ -55,7 +67,8 @@ _RESULTS = "cells.jsonl"
 class Cell:
     """One run of the matrix: the dialer's NAT, the accepter's, and the how-many-th time.
 
-    ``link``: the preset of both homes' lines and the relay's, None for plain cables.
+    ``link``: the preset of both homes' lines and the relay's, None for plain cables. Over IPv6, a
+    NAT is what its router does to that.
     """
 
     row: str
@@ -64,6 +77,7 @@ class Cell:
     column_nat: NatBehavior
     trial: int = 0
     link: LinkPreset | None = None
+    family: Family = Family.IPV4
 
     @property
     def name(self) -> str:
@@ -73,10 +87,31 @@ class Cell:
     @property
     def expected(self) -> Outcome | None:
         """What the theory says; None where it says that chance decides."""
-        if is_a_race(self.row_nat, self.column_nat):
+        pair = self.row_nat, self.column_nat
+        one, other = map(over_ipv6, pair) if self.family is Family.IPV6 else pair
+        if is_a_race(one, other):
             return None
-        direct = can_go_direct(self.row_nat, self.column_nat)
-        return Outcome.DIRECT if direct else Outcome.RELAYED
+        return Outcome.DIRECT if can_go_direct(one, other) else Outcome.RELAYED
+
+    def scenario(self) -> Scenario:
+        """Two homes with these NATs: connect, punch, and move data by whatever path there is."""
+        return scenario_of(self)
+
+
+class Run(Protocol):
+    """What can be run: a cell, or a situation (situations.py)."""
+
+    @property
+    def row(self) -> str: ...
+    @property
+    def column(self) -> str: ...
+    @property
+    def trial(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def expected(self) -> Outcome | None: ...
+    def scenario(self) -> Scenario: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +135,20 @@ class CellResult:
         return self.outcome is self.expected
 
 
-def parse_nats(text: str | None, scope: FilterScope | None = None) -> dict[str, NatBehavior]:
+def parse_nats(
+    text: str | None, scope: FilterScope | None = None, family: Family = Family.IPV4
+) -> dict[str, NatBehavior]:
     """``EIM/APDF,symmetric`` to behaviours by name: cells, presets, ``presets`` for all of these,
-    None for all nine cells. ``scope`` replaces that of the cells. Raises ScenarioError."""
+    None for all nine cells. ``scope`` replaces that of the cells. Over IPv6, None is for what
+    routers do to that, and ``nptv6`` one of these. Raises ScenarioError."""
+    ipv6 = family is Family.IPV6
     if text is None:
-        names = list(CELLS)
+        names = list(IPV6_ROUTERS if ipv6 else CELLS)
     elif text == "presets":
         names = list(PRESETS)
     else:
         names = [name.strip() for name in text.split(",") if name.strip()]
-    known = {**CELLS, **PRESETS}
+    known = {**CELLS, **PRESETS, **(IPV6_ROUTERS if ipv6 else {})}
     found: dict[str, NatBehavior] = {}
     for name in names:
         key = name.upper() if name.upper() in CELLS else name
@@ -153,7 +192,8 @@ def scenario_of(cell: Cell) -> Scenario:
     )
     return Scenario(
         name=cell.name,
-        topology=Topology(cell.name, nodes, links),
+        topology=Topology(cell.name, nodes, links, dual_stack=cell.family is Family.IPV6),
+        family=cell.family,
         dialer="alice",
         accepter="bob",
         relay="relay",
@@ -169,16 +209,17 @@ def cells_of(
     columns: Mapping[str, NatBehavior],
     trials: int = 1,
     link: LinkPreset | None = None,
+    family: Family = Family.IPV4,
 ) -> list[Cell]:
     """Every pair, trial by trial, so that an interrupted matrix is even."""
     return [
-        Cell(row, rows[row], column, columns[column], trial, link)
+        Cell(row, rows[row], column, columns[column], trial, link, family)
         for trial, row, column in itertools.product(range(trials), rows, columns)
     ]
 
 
 def run_matrix(
-    cells: Sequence[Cell],
+    cells: Sequence[Run],
     run_dir: Path,
     *,
     jobs: int = DEFAULT_JOBS,
@@ -204,7 +245,7 @@ def run_matrix(
     return [done[_key(cell)] for cell in cells]
 
 
-def _key(cell: Cell) -> tuple[str, str, int]:
+def _key(cell: Run) -> tuple[str, str, int]:
     return cell.row, cell.column, cell.trial
 
 
@@ -232,10 +273,10 @@ def _preload() -> None:
 
 
 def _run_all(
-    cells: Iterable[Cell], run_dir: Path, jobs: int, capture: bool
-) -> Iterator[tuple[Cell, CellResult]]:
+    cells: Iterable[Run], run_dir: Path, jobs: int, capture: bool
+) -> Iterator[tuple[Run, CellResult]]:
     waiting = iter(cells)
-    running: dict[int, tuple[Cell, int]] = {}
+    running: dict[int, tuple[Run, int]] = {}
     try:
         while True:
             for cell in itertools.islice(waiting, jobs - len(running)):
@@ -255,7 +296,7 @@ def _run_all(
             os.close(pidfd)
 
 
-def _fork_run(cell: Cell, run_dir: Path, capture: bool) -> int:
+def _fork_run(cell: Run, run_dir: Path, capture: bool) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -268,7 +309,7 @@ def _fork_run(cell: Cell, run_dir: Path, capture: bool) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
         run_dir.mkdir(exist_ok=True)
         backend = NetnsBackend(fork_labs=True, capture=capture)
-        run_in(backend, scenario_of(cell), run_dir, lambda _: None, certify=False)
+        run_in(backend, cell.scenario(), run_dir, lambda _: None, certify=False)
         status = 0
     except QuicpipeLabError as error:
         (run_dir / "complaint").write_text(str(error), encoding="utf-8")
@@ -279,7 +320,7 @@ def _fork_run(cell: Cell, run_dir: Path, capture: bool) -> int:
         os._exit(status)
 
 
-def _result_of(cell: Cell, run_dir: Path, status: int) -> CellResult:
+def _result_of(cell: Run, run_dir: Path, status: int) -> CellResult:
     if status != 0:
         complaint = run_dir / "complaint"
         problem = complaint.read_text("utf-8") if complaint.exists() else f"status {status}"

@@ -43,9 +43,13 @@ def is_a_race(one: NatBehavior, other: NatBehavior) -> bool:
     """Whether a pair that can go direct may miss: by chance, as nothing but arrival times decide.
 
     Where a punch arrives at plain conntrack before its owner's own has left, the entry that it
-    leaves there occupies the port, and the owner's goes out by another (UnsolicitedReaction).
+    leaves there occupies the port, and the owner's goes out by another (UnsolicitedReaction). The
+    peer hears from it all the same, and answers there, unless its filter looks at ports.
     """
-    lossy = (nat.unsolicited is UnsolicitedReaction.CONNTRACK for nat in (one, other))
+    lossy = (
+        nat.unsolicited is UnsolicitedReaction.CONNTRACK and peer.filtering is _APDF
+        for nat, peer in ((one, other), (other, one))
+    )
     return can_go_direct(one, other) and any(lossy)
 
 

@@ -93,9 +93,13 @@ class Ipv6Addresses:
         """The router whose addresses a node's are of, or the core: who translates last on the way
         to it. As Topology.realm, but for IPv6."""
         for router in self._topology.path_to_core(name)[1:-1]:
-            if self._behavior(router) in (Ipv6Behavior.NPTV6, Ipv6Behavior.NAT66):
+            if self.translates(router):
                 return router
         return CORE
+
+    def translates(self, name: str) -> bool:
+        """Whether a router puts other IPv6 addresses in the place of those below it."""
+        return self._behavior(name) in (Ipv6Behavior.NPTV6, Ipv6Behavior.NAT66)
 
     def seen_as(self, name: str) -> IPv6Address:
         """The address that the internet sees a node's packets come from."""

@@ -105,8 +105,9 @@ def lifetime_of(behavior: NatBehavior) -> float:
     return behavior.answered_lifetime_s or behavior.mapping_lifetime_s
 
 
-def _declare_scope(declaration: Declaration, chain: Chain, mapping: str, filtering: str) -> None:
-    per_endpoint = not any(
+def filter_scope_of(chain: Chain) -> FilterScope:
+    """Of all of them as one."""
+    per_mapping = any(
         # Outside another NAT, that one's mappings are the inside endpoints.
         one.filtering is not _EIF
         and (
@@ -115,6 +116,11 @@ def _declare_scope(declaration: Declaration, chain: Chain, mapping: str, filteri
         )
         for place, one in enumerate(chain)
     )
+    return FilterScope.MAPPING if per_mapping else FilterScope.ENDPOINT
+
+
+def _declare_scope(declaration: Declaration, chain: Chain, mapping: str, filtering: str) -> None:
+    per_endpoint = filter_scope_of(chain) is FilterScope.ENDPOINT
     if word := words.filter_scope(mapping, filtering, per_endpoint):
         declaration.words[Property.FILTER_SCOPE] = word
 
