@@ -5,10 +5,7 @@ answer there (RESPONSE-PORT). Each mapping is asked once, as the question may re
 side by side, until the first is gone: those that were to idle longer would be too.
 """
 
-import threading
-import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.nat_measurement import (
@@ -17,8 +14,8 @@ from quicpipe_lab.model.nat_measurement import (
     lifetime_bracket,
     refresh,
 )
+from quicpipe_lab.shell.prober_means import REAL, MakeSocket, Means, Pool, Task
 from quicpipe_lab.shell.stun_client import (
-    MakeSocket,
     NoAnswerError,
     RefusedError,
     StunClient,
@@ -49,13 +46,15 @@ class LifetimeProber:
         timing: Timing,
         declared_s: float | None,
         warm_up_s: float = 0.0,
+        means: Means = REAL,
     ) -> None:
         self._server = server
         self._make = make
         self._timing = timing
         self._declared_s = declared_s
         self._warm_up_s = warm_up_s
-        self._found = threading.Event()
+        self._means = means
+        self._found = means.signal()
 
     def measure(self, result: NatMeasurement) -> None:
         """Adds to ``result``. It takes as long as it must."""
@@ -69,11 +68,12 @@ class LifetimeProber:
             idle_s: Sequence[float] = UNKNOWN_IDLE_S
         else:
             idle_s = [self._declared_s * part for part in _DECLARED_PARTS]
-        with ThreadPoolExecutor(len(idle_s) + 2) as threads:
+        with self._means.pool(len(idle_s) + 2) as threads:
             refreshed = None
             if self._declared_s is not None:
                 refreshed = self._submit_refresh(threads, self._declared_s)
-            outcomes = threads.map(self._outlives, idle_s)
+            tasks = [threads.submit(self._outlives, one) for one in idle_s]
+            outcomes = [task.result() for task in tasks]
             alive_s, gone_s = lifetime_bracket([one for one in outcomes if one is not None])
             result.lifetime_s = alive_s, gone_s
             if refreshed is None and gone_s is not None:
@@ -84,9 +84,7 @@ class LifetimeProber:
                 by_outbound, by_inbound = refreshed
                 result.words[Property.REFRESH] = refresh(by_outbound.result(), by_inbound.result())
 
-    def _submit_refresh(
-        self, threads: ThreadPoolExecutor, lifetime_s: float
-    ) -> "list[Future[bool]]":
+    def _submit_refresh(self, threads: Pool, lifetime_s: float) -> "list[Task[bool]]":
         """By an outbound packet, by an inbound one."""
         return [
             threads.submit(self._is_refreshed, lifetime_s, outbound) for outbound in (True, False)
@@ -99,35 +97,35 @@ class LifetimeProber:
         """
         with self._client() as client:
             self._warm_up(client)
-            earliest_s = time.monotonic()
+            earliest_s = self._means.now_s()
             mapped = client.ask(self._server).mapped
-            latest_s = time.monotonic()
+            latest_s = self._means.now_s()
             if self._found.wait(idle_s):
                 return None
-            asked_s = time.monotonic()
+            asked_s = self._means.now_s()
             there = self._is_there(client, mapped)
             if not there:
                 self._found.set()
-            return asked_s - latest_s, time.monotonic() - earliest_s, there
+            return asked_s - latest_s, self._means.now_s() - earliest_s, there
 
     def _is_refreshed(self, lifetime_s: float, outbound: bool) -> bool:
         with self._client() as client:
             self._warm_up(client)
             mapped = client.ask(self._server).mapped
-            began_s = time.monotonic()
-            _wait_until(began_s + _REFRESHED_AT * lifetime_s)
+            began_s = self._means.now_s()
+            self._wait_until(began_s + _REFRESHED_AT * lifetime_s)
             if outbound:
                 client.ask(self._server)
             elif not self._is_there(client, mapped):
                 raise NoAnswerError("a mapping ended before its time")
-            _wait_until(began_s + _ASKED_AT * lifetime_s)
+            self._wait_until(began_s + _ASKED_AT * lifetime_s)
             return self._is_there(client, mapped)
 
     def _warm_up(self, client: StunClient) -> None:
-        end_s = time.monotonic() + self._warm_up_s
-        while time.monotonic() < end_s:
+        end_s = self._means.now_s() + self._warm_up_s
+        while self._means.now_s() < end_s:
             client.ask(self._server)
-            time.sleep(_WARM_UP_STEP_S)
+            self._means.sleep(_WARM_UP_STEP_S)
 
     def _is_there(self, client: StunClient, mapped: TransportAddress) -> bool:
         """Whether the server's datagram to a client's mapping comes in.
@@ -141,8 +139,7 @@ class LifetimeProber:
         raise NoAnswerError(f"no other socket got the external address {mapped.host}")
 
     def _client(self) -> StunClient:
-        return StunClient(self._make(0), self._timing)
+        return StunClient(self._make(0), self._timing, self._means)
 
-
-def _wait_until(moment_s: float) -> None:
-    time.sleep(max(0.0, moment_s - time.monotonic()))
+    def _wait_until(self, moment_s: float) -> None:
+        self._means.sleep(max(0.0, moment_s - self._means.now_s()))

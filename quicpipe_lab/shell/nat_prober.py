@@ -1,4 +1,4 @@
-"""The tests of RFC 5780, section 4, and our own, on real sockets: what a NAT is seen to do.
+"""The tests of RFC 5780, section 4, and our own, on sockets of any kind: what a NAT is seen to do.
 
 Every test has sockets of its own, as a test leaves state behind in the NAT that spoils the next
 (RFC 5780, 4.5). So they may run side by side, and do. What was seen is put into words in
@@ -6,7 +6,6 @@ model/nat_measurement.py.
 """
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,9 +17,9 @@ from quicpipe_lab.model.nat_measurement import (
     Property,
     ServerPoint,
 )
-from quicpipe_lab.shell.stun import BindingRequest, new_transaction
+from quicpipe_lab.shell.prober_means import REAL, MakeSocket, Means, Pool, Task
+from quicpipe_lab.shell.stun import BindingRequest
 from quicpipe_lab.shell.stun_client import (
-    MakeSocket,
     NoAnswerError,
     RefusedError,
     StunClient,
@@ -59,11 +58,13 @@ class NatProber:
         timing: Timing,
         place: Place,
         second: Place | None = None,
+        means: Means = REAL,
     ) -> None:
         self._server = server
         self._place = place
         self._second = second
         self._timing = timing
+        self._means = means
         self._clients: list[StunClient] = []
         self.result = NatMeasurement()
 
@@ -100,7 +101,7 @@ class NatProber:
     def measure_behaviors(self) -> NatMeasurement:
         """After the ports."""
         preserving = self.result.words[Property.PORT_ASSIGNMENT] == "preserving"
-        with ThreadPoolExecutor(_THREADS) as threads:
+        with self._means.pool(_THREADS) as threads:
             if set(self._server) == set(POINTS):
                 self._measure_behaviors(threads, preserving)
             else:
@@ -109,7 +110,7 @@ class NatProber:
                 self._conclude_hairpin(threads.submit(self._hairpin))
         return self.result
 
-    def _measure_behaviors(self, threads: ThreadPoolExecutor, preserving: bool) -> None:
+    def _measure_behaviors(self, threads: Pool, preserving: bool) -> None:
         seen = threads.submit(self._seen)
         visits = {point: threads.submit(self._visit, point) for point in STRANGERS}
         through_another = threads.submit(self._comes_through_another)
@@ -169,7 +170,7 @@ class NatProber:
         self._say(what, word)
         return word or ""
 
-    def _conclude_hairpin(self, future: "Future[_Hairpin]") -> None:
+    def _conclude_hairpin(self, future: "Task[_Hairpin]") -> None:
         if self._nothing_translates:
             self._remark(Property.HAIRPINNING, _NOTHING_TRANSLATES)
             return
@@ -177,7 +178,7 @@ class NatProber:
         if self._second is None:
             self._remark(Property.HAIRPINNING, words.ONE_HOST_HAIRPIN)
 
-    def _conclude_early(self, future: "Future[bool]") -> None:
+    def _conclude_early(self, future: "Task[bool]") -> None:
         """Where ports are preserved, the next mapping can be foretold, and so be disturbed."""
         try:
             if future.result():
@@ -188,7 +189,7 @@ class NatProber:
     # Tests
 
     def _client(self, place: Place | None = None, port: int = 0) -> StunClient:
-        client = StunClient((place or self._place).make(port), self._timing)
+        client = StunClient((place or self._place).make(port), self._timing, self._means)
         self._clients.append(client)
         return client
 
@@ -247,7 +248,7 @@ class NatProber:
         second = self._second or self._place
         one, other = self._client(), self._client(second)
         to_one, to_other = self._mapped(one, PRIMARY), self._mapped(other, PRIMARY)
-        knocks = [BindingRequest(new_transaction()) for _ in range(3)]
+        knocks = [BindingRequest(self._means.transaction()) for _ in range(3)]
         one.send(knocks[0], to_other)
         other.send(knocks[1], to_one)
         one.send(knocks[2], to_other)

@@ -13,52 +13,27 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from quicpipe_lab.errors import QuicpipeLabError
-from quicpipe_lab.model.address import TransportAddress
-from quicpipe_lab.model.nat_measurement import (
-    NatMeasurement,
-    Property,
-    rejection,
-    udp_policy,
-)
-from quicpipe_lab.shell.nat_lifetime import LifetimeProber
-from quicpipe_lab.shell.nat_prober import PRIMARY, NatProber, Place
+from quicpipe_lab.model.nat_measurement import NatMeasurement
+from quicpipe_lab.shell.nat_prober import Place
+from quicpipe_lab.shell.nat_survey import SERVER_PORTS, Sight, survey
 from quicpipe_lab.shell.packet_ring import enter_network_namespace
-from quicpipe_lab.shell.stun import BindingRequest, new_transaction
-from quicpipe_lab.shell.stun_client import (
-    DELAYED,
-    LOSSY,
-    PLAIN,
-    MakeSocket,
-    NoAnswerError,
-    StunClient,
-    Timing,
-)
-from quicpipe_lab.shell.stun_responder import STUN_PORT, Responder, open_sockets
+from quicpipe_lab.shell.prober_means import MakeSocket
+from quicpipe_lab.shell.stun_responder import Responder, open_sockets
 
 _SWITCH_S = 0.0002
 """Threads here take turns at every datagram."""
-_VIEWS_AT_ONCE = 8
-_HTTP3_PORT = 443
-_TIMINGS = {"plain": PLAIN, "delayed": DELAYED, "lossy": LOSSY}
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class View:
-    """A host behind NATs, and perhaps a second one behind the same; namespaces as open files.
-
-    ``outermost``: the name of the last of them; views that share it are not looked at alone.
-
-    ``lifetime_s`` and ``warm_up_s``: see LifetimeProber; None where it is not to be measured.
-    ``blocked``: on its way UDP is blocked, and which is all that can be looked at.
-    """
+    """What becomes a Sight; ``host`` and ``second`` are namespaces, as open files."""
 
     outermost: str
     host: int
@@ -73,7 +48,7 @@ class View:
 @dataclass(frozen=True)
 class Job:
     """``server``: the namespace that has all ``addresses``, two of each family that views look
-    over. ``links``: a key of _TIMINGS."""
+    over. ``links``: as kind_of_links has it."""
 
     server: int
     addresses: Sequence[tuple[str, str]]
@@ -117,46 +92,35 @@ def probe(job: Job) -> dict[str, NatMeasurement]:
     sys.setswitchinterval(_SWITCH_S)
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
-    timing = _TIMINGS[job.links]
-    open_views = {name: view for name, view in job.views.items() if not view.blocked}
     with ExitStack() as stack:
-        responders = {
-            (is_ipv6(pair[0]), port): stack.enter_context(_serving(job.server, pair, port))
-            for pair in job.addresses
-            for port in (STUN_PORT, _HTTP3_PORT)
-        }
-        threads = stack.enter_context(ThreadPoolExecutor(_VIEWS_AT_ONCE))
         servers = {
-            name: [responders[is_ipv6(view.inside_host), port] for port in (STUN_PORT, _HTTP3_PORT)]
+            is_ipv6(pair[0]): [
+                stack.enter_context(_serving(job.server, pair, port)) for port in SERVER_PORTS
+            ]
+            for pair in job.addresses
+        }
+        sights = {
+            name: _sight(view, job.server, servers[is_ipv6(view.inside_host)])
             for name, view in job.views.items()
         }
-        probers = {
-            name: NatProber(servers[name][0].addresses, timing, *_places(view))
-            for name, view in open_views.items()
-        }
-        by_outermost: dict[str, list[NatProber]] = {}
-        for name, prober in probers.items():
-            by_outermost.setdefault(job.views[name].outermost, []).append(prober)
-        list(threads.map(_measure_ports, by_outermost.values()))
-        looks = {
-            name: threads.submit(_look, prober, job.views[name], servers[name][0], timing)
-            for name, prober in probers.items()
-        }
-        looks |= {
-            name: threads.submit(_look_at_blocked, view, job.server, servers[name], timing)
-            for name, view in job.views.items()
-            if view.blocked
-        }
-        return {name: look.result() for name, look in looks.items()}
+        return survey(sights, job.links)
 
 
-def _measure_ports(probers: list[NatProber]) -> None:
-    """One by one, as they share a NAT whose ports may be in a sequence."""
-    for prober in probers:
-        try:
-            prober.measure_ports()
-        except NoAnswerError as error:
-            prober.result.remarks[Property.EXTERNAL_ADDRESS] = str(error)
+def _sight(view: View, server: int, servers: Sequence[Responder]) -> Sight:
+    over_ipv6 = is_ipv6(view.inside_host)
+    second = None
+    if view.second is not None:
+        second = Place(view.second_host, _maker(view.second, over_ipv6))
+    return Sight(
+        view.outermost,
+        Place(view.inside_host, _maker(view.host, over_ipv6)),
+        second,
+        servers,
+        _maker(server, over_ipv6),
+        view.lifetime_s,
+        view.warm_up_s,
+        view.blocked,
+    )
 
 
 @contextmanager
@@ -173,58 +137,9 @@ def _serving(namespace: int, addresses: tuple[str, str], port: int) -> Iterator[
         thread.join()
 
 
-def _places(view: View) -> list[Place]:
-    over_ipv6 = is_ipv6(view.inside_host)
-    places = [Place(view.inside_host, _maker(view.host, over_ipv6))]
-    if view.second is not None:
-        places.append(Place(view.second_host, _maker(view.second, over_ipv6)))
-    return places
-
-
 def is_ipv6(host: str) -> bool:
     """Of an address in text form."""
     return ":" in host
-
-
-def _look(prober: NatProber, view: View, responder: Responder, timing: Timing) -> NatMeasurement:
-    if not prober.result.ports:
-        prober.close()
-        return prober.result  # nothing gets through
-    result = prober.measure_behaviors()
-    errors = [one for host in result.hosts for one in responder.icmp_errors.get(host, ())]
-    result.words[Property.REJECTION] = rejection(set(errors))
-    prober.close()
-    if view.lifetime_s is not None:
-        primary = responder.addresses[PRIMARY]
-        make = _maker(view.host, is_ipv6(view.inside_host))
-        LifetimeProber(primary, make, timing, view.lifetime_s, view.warm_up_s).measure(result)
-    return result
-
-
-def _look_at_blocked(
-    view: View, server_namespace: int, responders: Sequence[Responder], timing: Timing
-) -> NatMeasurement:
-    servers = [one.addresses[PRIMARY] for one in responders]
-    answered = {
-        server.port: _gets_out(view.host, server_namespace, server, timing) for server in servers
-    }
-    return NatMeasurement(words={Property.UDP: udp_policy(answered)})
-
-
-def _gets_out(
-    namespace: int, server_namespace: int, server: TransportAddress, timing: Timing
-) -> bool:
-    """Whether a question is answered by the time one that the server asks itself behind it is."""
-    request = BindingRequest(new_transaction())
-    with (
-        StunClient(_maker(namespace, is_ipv6(server.host))(0), timing) as client,
-        StunClient(_maker(server_namespace, is_ipv6(server.host))(0), timing) as beside,
-    ):
-        for _ in range(timing.rounds * timing.copies):
-            client.send(request, server)
-            beside.ask(server)
-        client.settle(request.transaction, least_s=timing.slowest_s)
-        return client.has_answer(request.transaction)
 
 
 def _maker(namespace: int, over_ipv6: bool) -> MakeSocket:

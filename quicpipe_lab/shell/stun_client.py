@@ -5,26 +5,20 @@ that the NAT may stop. Whether it came is told once something that the NAT lets 
 was sent behind it: never by waiting for a time alone.
 """
 
-import socket
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.shell.prober_means import REAL, DatagramSocket, Means
 from quicpipe_lab.shell.stun import (
     BindingAnswer,
     BindingError,
     BindingRequest,
     decode,
-    new_transaction,
 )
 
 _DATAGRAM_BYTES = 2048
-
-MakeSocket = Callable[[int], socket.socket]
-"""A UDP socket bound to a port (0: any) where the questions are to come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +67,11 @@ class StunClient:
     (Those are one's own, sent to a NAT that turned them round.)
     """
 
-    def __init__(self, sock: socket.socket, timing: Timing) -> None:
+    def __init__(self, sock: DatagramSocket, timing: Timing, means: Means = REAL) -> None:
         self.requests: dict[bytes, TransportAddress] = {}
         self._sock = sock
         self._timing = timing
+        self._means = means
         self._answers: dict[bytes, _Answer] = {}
         self._rtt_s = 0.0
 
@@ -103,15 +98,15 @@ class StunClient:
 
     def ask(self, server: TransportAddress) -> BindingAnswer:
         """An answer by all means. Raises NoAnswerError, RefusedError."""
-        request = BindingRequest(new_transaction())
+        request = BindingRequest(self._means.transaction())
         wait_s = self._timing.first_wait_s
         for _ in range(self._timing.tries):
-            sent_s = time.monotonic()
+            sent_s = self._means.now_s()
             self.send(request, server)
             self._listen(sent_s + wait_s, request.transaction)
             answer = self._answer(request, server)
             if answer is not None:
-                self._rtt_s = max(self._rtt_s, time.monotonic() - sent_s)
+                self._rtt_s = max(self._rtt_s, self._means.now_s() - sent_s)
                 return answer
             wait_s *= 2
         raise NoAnswerError(f"{server} does not answer")
@@ -127,7 +122,9 @@ class StunClient:
     ) -> bool:
         """Whether what the server was made to send came, to ``target`` or here. Raises as ask."""
         receiver = target or self
-        request = BindingRequest(new_transaction(), change_address, change_port, response_port)
+        request = BindingRequest(
+            self._means.transaction(), change_address, change_port, response_port
+        )
         for _ in range(self._timing.rounds):
             for _ in range(self._timing.copies):
                 self.send(request, server)
@@ -165,12 +162,12 @@ class StunClient:
         """Take what is there and what comes within the grace time; no longer than ``awaited``."""
         rtt_s = self._rtt_s if rtt_s is None else rtt_s
         grace_s = max(self._timing.grace_s, self._timing.grace * rtt_s, least_s)
-        self._listen(time.monotonic() + grace_s, awaited)
+        self._listen(self._means.now_s() + grace_s, awaited)
 
     def _listen(self, end_s: float, awaited: bytes) -> None:
         """Until an answer or a request with this transaction has come, or the time is over."""
         while awaited not in self._answers and awaited not in self.requests:
-            self._sock.settimeout(max(0.0, end_s - time.monotonic()))
+            self._sock.settimeout(max(0.0, end_s - self._means.now_s()))
             try:
                 datagram, (host, port, *_) = self._sock.recvfrom(_DATAGRAM_BYTES)
             except (BlockingIOError, TimeoutError):

@@ -77,16 +77,7 @@ class Responder:
     def _answer(
         self, request: BindingRequest, asked: ServerPoint, source: TransportAddress
     ) -> None:
-        sender = ServerPoint(
-            asked.address ^ request.change_address, asked.port ^ request.change_port
-        )
-        answer = BindingAnswer(
-            request.transaction,
-            source,
-            other=self.addresses[ServerPoint(1 - asked.address, 1 - asked.port)],
-            origin=self.addresses[sender],
-        )
-        target = (source.host, request.response_port or source.port)
+        sender, answer, target = answer_to(request, asked, source, self.addresses)
         for _ in range(_SENDINGS):
             try:
                 self._sockets[sender].sendto(answer.encode(), target)
@@ -104,6 +95,23 @@ class Responder:
                     _, origin, kind, code, *_ = _EXTENDED_ERROR.unpack_from(data)
                     if origin in (_SO_EE_ORIGIN_ICMP, _SO_EE_ORIGIN_ICMP6):
                         self.icmp_errors.setdefault(target[0], set()).add((kind, code))
+
+
+def answer_to(
+    request: BindingRequest,
+    asked: ServerPoint,
+    source: TransportAddress,
+    addresses: Mapping[ServerPoint, TransportAddress],
+) -> tuple[ServerPoint, BindingAnswer, TransportAddress]:
+    """From which of the points what is to be sent to whom (RFC 5780, 6.1)."""
+    sender = ServerPoint(asked.address ^ request.change_address, asked.port ^ request.change_port)
+    answer = BindingAnswer(
+        request.transaction,
+        source,
+        other=addresses[ServerPoint(1 - asked.address, 1 - asked.port)],
+        origin=addresses[sender],
+    )
+    return sender, answer, TransportAddress(source.host, request.response_port or source.port)
 
 
 def open_sockets(hosts: Sequence[str], ports: Sequence[int]) -> dict[ServerPoint, socket.socket]:

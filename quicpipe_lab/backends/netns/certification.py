@@ -17,6 +17,7 @@ from quicpipe_lab.model.topology import CORE, Topology
 from quicpipe_lab.model.vantage import SERVICES, Prospect, Vantage, routers_above
 from quicpipe_lab.shell.nat_lifetime import WARM_UP_S
 from quicpipe_lab.shell.nat_program import Job, View, measurements_from_json
+from quicpipe_lab.shell.nat_survey import kind_of_links
 
 _FIRST_FD = 10
 _NATS_AT_ONCE = 100
@@ -79,7 +80,7 @@ class _Program:
         }
         families = dict.fromkeys(one.family for one in batch)
         services = [SERVICES[family] for family in families]
-        job = Job(nodes[CORE], services, views, _kind_of_links(lab.topology))
+        job = Job(nodes[CORE], services, views, kind_of_links(lab.topology))
         longest_s = max((view.lifetime_s or 0.0 for view in views.values()), default=0.0)
         self._deadline_s = time.monotonic() + _DEADLINE_S + _LONGEST_IDLE * longest_s
         namespaces = lab.namespaces()
@@ -122,18 +123,6 @@ class _Program:
         for fd in self._files:
             os.close(fd)
         self._files = []
-
-
-def _kind_of_links(topology: Topology) -> str:
-    """In Job's words. Jitter is no reordering: see LinkBehavior."""
-    if all(link.is_plain for link in topology.links):
-        return "plain"
-    directions = [
-        one for link in topology.links for one in (link.towards_lower, link.towards_upper) if one
-    ]
-    if any(one.mean_loss or one.reorder or one.corrupt for one in directions):
-        return "lossy"
-    return "delayed"
 
 
 def _view(
