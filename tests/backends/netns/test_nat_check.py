@@ -1,6 +1,5 @@
 """NATs certified on the real kernel; NATs that lie; our server and coturn, which must agree."""
 
-import itertools
 import json
 import os
 import shutil
@@ -21,24 +20,20 @@ from quicpipe_lab.model.check_topology import topology_of, with_shorter_lives
 from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import (
-    AddressPooling,
     FilteringBehavior,
-    FilterScope,
-    Hairpinning,
     MappingBehavior,
     MappingRefresh,
     NatBehavior,
-    PortAssignment,
-    UnsolicitedReaction,
 )
 from quicpipe_lab.model.nat_certificate import MAPPINGS_NEEDED, Certificate
 from quicpipe_lab.model.nat_measurement import Property
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Outcome, Scenario
-from quicpipe_lab.model.topology import SERVICE_ADDRESSES, Firewall, Host, Link, Nat, Topology
+from quicpipe_lab.model.topology import SERVICE_ADDRESSES, Firewall, Host, Link, Topology
 from quicpipe_lab.model.vantage import vantage_points
 from quicpipe_lab.resources import find_scenario
+from tests.backends.nat_behaviors import CELLS, LIES, OTHERS, PLAIN_LINUX, STACKED
 from tests.backends.netns.lying import make_lie
 
 pytestmark = pytest.mark.netns
@@ -47,36 +42,6 @@ EIM, ADM, APDM = MappingBehavior
 EIF, ADF, APDF = FilteringBehavior
 DEADLINE_S = 60.0
 LIFETIME_S = 2.0
-
-CELLS = {
-    f"{mapping}-{filtering}-{scope}".lower(): NatBehavior(mapping, filtering, filter_scope=scope)
-    for mapping, filtering, scope in itertools.product(
-        MappingBehavior, FilteringBehavior, FilterScope
-    )
-}
-PLAIN_LINUX = NatBehavior(
-    port_assignment=PortAssignment.PRESERVING_OVERLOADING,
-    filter_scope=FilterScope.MAPPING,
-    refresh=MappingRefresh.BOTH,
-    unsolicited=UnsolicitedReaction.CONNTRACK,
-)
-OTHERS = {
-    "preserving": NatBehavior(port_assignment=PortAssignment.PRESERVING),
-    "preserving-apdm": NatBehavior(APDM, port_assignment=PortAssignment.PRESERVING),
-    "overloading": NatBehavior(port_assignment=PortAssignment.PRESERVING_OVERLOADING),
-    "plain-linux": PLAIN_LINUX,
-    "sequential": NatBehavior(port_assignment=PortAssignment.SEQUENTIAL),
-    "block": NatBehavior(port_assignment=PortAssignment.BLOCK, port_block_size=512),
-    "parity": NatBehavior(port_parity=True),
-    "range": NatBehavior(port_range=(30000, 30999)),
-    "hairpin-internal": NatBehavior(hairpinning=Hairpinning.INTERNAL_SOURCE),
-    "hairpin-external": NatBehavior(hairpinning=Hairpinning.EXTERNAL_SOURCE),
-    "hairpin-apdm": NatBehavior(APDM, ADF, hairpinning=Hairpinning.EXTERNAL_SOURCE),
-    "unreachable": NatBehavior(unsolicited=UnsolicitedReaction.PORT_UNREACHABLE),
-    "prohibited": NatBehavior(ADM, ADF, unsolicited=UnsolicitedReaction.ADMIN_PROHIBITED),
-    "paired": NatBehavior(external_addresses=3),
-    "arbitrary": NatBehavior(external_addresses=3, pooling=AddressPooling.ARBITRARY),
-}
 
 
 def differing(certificate: Certificate) -> set[str]:
@@ -134,44 +99,6 @@ def built_and_declared(built: Topology, declared: Topology) -> list[Certificate]
     with Lab(built) as lab:
         lab.topology = declared
         return Certification(lab).finish()
-
-
-LIES: dict[str, tuple[NatBehavior, NatBehavior, set[Property]]] = {
-    "mapping": (NatBehavior(ADM), NatBehavior(APDM), {Property.MAPPING, Property.SAME_PORT}),
-    "filtering": (NatBehavior(filtering=ADF), NatBehavior(), {Property.FILTERING}),
-    "stricter": (NatBehavior(), NatBehavior(filtering=EIF), {Property.FILTERING}),
-    "scope": (
-        NatBehavior(APDM, ADF),
-        NatBehavior(APDM, ADF, filter_scope=FilterScope.MAPPING),
-        {Property.FILTER_SCOPE},
-    ),
-    "ports": (
-        NatBehavior(),
-        NatBehavior(port_assignment=PortAssignment.SEQUENTIAL),
-        {Property.PORT_ASSIGNMENT},
-    ),
-    "overloading": (
-        NatBehavior(port_assignment=PortAssignment.PRESERVING_OVERLOADING),
-        NatBehavior(port_assignment=PortAssignment.PRESERVING),
-        {Property.SAME_PORT},
-    ),
-    "hairpinning": (
-        NatBehavior(),
-        NatBehavior(hairpinning=Hairpinning.EXTERNAL_SOURCE),
-        {Property.HAIRPINNING},
-    ),
-    "rejection": (
-        NatBehavior(unsolicited=UnsolicitedReaction.PORT_UNREACHABLE),
-        NatBehavior(),
-        {Property.REJECTION},
-    ),
-    "plain-linux": (
-        PLAIN_LINUX,
-        NatBehavior(port_assignment=PortAssignment.PRESERVING),
-        # All that is wrong with it, while its mapping and filtering are what many call them.
-        {Property.SAME_PORT, Property.UNSOLICITED, Property.REJECTION},
-    ),
-}
 
 
 def test_each_lie_is_found_and_no_other() -> None:
@@ -239,34 +166,9 @@ def test_a_nat_with_few_mappings_keeps_them_for_the_lab() -> None:
 
 
 def test_behind_several_nats_and_firewalls() -> None:
-    topology = Topology(
-        "stacked",
-        (
-            Nat("carrier", NatBehavior(EIM, ADF, PortAssignment.SEQUENTIAL)),
-            Nat("strict", NatBehavior(APDM, EIF)),
-            Nat("twin-1", NatBehavior(port_assignment=PortAssignment.PRESERVING)),
-            Nat("twin-2", NatBehavior(port_assignment=PortAssignment.PRESERVING)),
-            Firewall("firewall"),
-            Firewall("blocked", FirewallBehavior(udp=UdpPolicy.BLOCKED)),
-            Firewall("office", FirewallBehavior(udp=UdpPolicy.ONLY_443)),
-            Nat("lonely"),
-            *map(Host, ("a", "b", "c", "d", "e", "f")),
-        ),
-        (
-            *(Link(("core", name)) for name in ("carrier", "firewall", "blocked", "office")),
-            *(Link(("carrier", name)) for name in ("strict", "twin-1", "twin-2")),
-            Link(("core", "lonely")),
-            Link(("strict", "a")),
-            Link(("twin-1", "b")),
-            Link(("twin-2", "c")),
-            Link(("firewall", "d")),
-            Link(("blocked", "e")),
-            Link(("office", "f")),
-        ),
-    )
-    assert vantage_points(topology)["carrier"] == ("a", None)
-    assert vantage_points(topology)["twin-1"] == ("b", None)
-    found = {one.nat: one for one in check_nats(topology)}
+    assert vantage_points(STACKED)["carrier"] == ("a", None)
+    assert vantage_points(STACKED)["twin-1"] == ("b", None)
+    found = {one.nat: one for one in check_nats(STACKED)}
     assert {one.nat for one in found.values() if not one.ok} == set()
 
     strict = measured(found["strict"])
@@ -275,7 +177,7 @@ def test_behind_several_nats_and_firewalls() -> None:
     assert strict[Property.FILTER_SCOPE] == "mapping"
     assert measured(found["twin-1"])[Property.PORT_ASSIGNMENT] == "sequential, step 1"
     assert measured(found["firewall"])[Property.EXTERNAL_ADDRESS] == str(
-        topology.uplinks["d"].lower_address
+        STACKED.uplinks["d"].lower_address
     )
     assert measured(found["blocked"]) == {Property.UDP: "blocked"}
     assert measured(found["office"]) == {Property.UDP: "only-443"}

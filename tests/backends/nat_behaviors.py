@@ -1,0 +1,116 @@
+"""NATs that every backend must have as they are declared, and pairs that must be told apart."""
+
+import itertools
+
+from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
+from quicpipe_lab.model.nat import (
+    AddressPooling,
+    FilteringBehavior,
+    FilterScope,
+    Hairpinning,
+    MappingBehavior,
+    MappingRefresh,
+    NatBehavior,
+    PortAssignment,
+    UnsolicitedReaction,
+)
+from quicpipe_lab.model.nat_measurement import Property
+from quicpipe_lab.model.topology import Firewall, Host, Link, Nat, Topology
+
+EIM, ADM, APDM = MappingBehavior
+EIF, ADF, APDF = FilteringBehavior
+
+CELLS = {
+    f"{mapping}-{filtering}-{scope}".lower(): NatBehavior(mapping, filtering, filter_scope=scope)
+    for mapping, filtering, scope in itertools.product(
+        MappingBehavior, FilteringBehavior, FilterScope
+    )
+}
+PLAIN_LINUX = NatBehavior(
+    port_assignment=PortAssignment.PRESERVING_OVERLOADING,
+    filter_scope=FilterScope.MAPPING,
+    refresh=MappingRefresh.BOTH,
+    unsolicited=UnsolicitedReaction.CONNTRACK,
+)
+OTHERS = {
+    "preserving": NatBehavior(port_assignment=PortAssignment.PRESERVING),
+    "preserving-apdm": NatBehavior(APDM, port_assignment=PortAssignment.PRESERVING),
+    "overloading": NatBehavior(port_assignment=PortAssignment.PRESERVING_OVERLOADING),
+    "plain-linux": PLAIN_LINUX,
+    "sequential": NatBehavior(port_assignment=PortAssignment.SEQUENTIAL),
+    "block": NatBehavior(port_assignment=PortAssignment.BLOCK, port_block_size=512),
+    "parity": NatBehavior(port_parity=True),
+    "range": NatBehavior(port_range=(30000, 30999)),
+    "hairpin-internal": NatBehavior(hairpinning=Hairpinning.INTERNAL_SOURCE),
+    "hairpin-external": NatBehavior(hairpinning=Hairpinning.EXTERNAL_SOURCE),
+    "hairpin-apdm": NatBehavior(APDM, ADF, hairpinning=Hairpinning.EXTERNAL_SOURCE),
+    "unreachable": NatBehavior(unsolicited=UnsolicitedReaction.PORT_UNREACHABLE),
+    "prohibited": NatBehavior(ADM, ADF, unsolicited=UnsolicitedReaction.ADMIN_PROHIBITED),
+    "paired": NatBehavior(external_addresses=3),
+    "arbitrary": NatBehavior(external_addresses=3, pooling=AddressPooling.ARBITRARY),
+}
+
+LIES: dict[str, tuple[NatBehavior, NatBehavior, set[Property]]] = {
+    "mapping": (NatBehavior(ADM), NatBehavior(APDM), {Property.MAPPING, Property.SAME_PORT}),
+    "filtering": (NatBehavior(filtering=ADF), NatBehavior(), {Property.FILTERING}),
+    "stricter": (NatBehavior(), NatBehavior(filtering=EIF), {Property.FILTERING}),
+    "scope": (
+        NatBehavior(APDM, ADF),
+        NatBehavior(APDM, ADF, filter_scope=FilterScope.MAPPING),
+        {Property.FILTER_SCOPE},
+    ),
+    "ports": (
+        NatBehavior(),
+        NatBehavior(port_assignment=PortAssignment.SEQUENTIAL),
+        {Property.PORT_ASSIGNMENT},
+    ),
+    "overloading": (
+        NatBehavior(port_assignment=PortAssignment.PRESERVING_OVERLOADING),
+        NatBehavior(port_assignment=PortAssignment.PRESERVING),
+        {Property.SAME_PORT},
+    ),
+    "hairpinning": (
+        NatBehavior(),
+        NatBehavior(hairpinning=Hairpinning.EXTERNAL_SOURCE),
+        {Property.HAIRPINNING},
+    ),
+    "rejection": (
+        NatBehavior(unsolicited=UnsolicitedReaction.PORT_UNREACHABLE),
+        NatBehavior(),
+        {Property.REJECTION},
+    ),
+    "plain-linux": (
+        PLAIN_LINUX,
+        NatBehavior(port_assignment=PortAssignment.PRESERVING),
+        # All that is wrong with it, while its mapping and filtering are what many call them.
+        {Property.SAME_PORT, Property.UNSOLICITED, Property.REJECTION},
+    ),
+}
+"""What was built, what it is said to be, and the properties in which the two differ."""
+
+STACKED = Topology(
+    "stacked",
+    (
+        Nat("carrier", NatBehavior(EIM, ADF, PortAssignment.SEQUENTIAL)),
+        Nat("strict", NatBehavior(APDM, EIF)),
+        Nat("twin-1", NatBehavior(port_assignment=PortAssignment.PRESERVING)),
+        Nat("twin-2", NatBehavior(port_assignment=PortAssignment.PRESERVING)),
+        Firewall("firewall"),
+        Firewall("blocked", FirewallBehavior(udp=UdpPolicy.BLOCKED)),
+        Firewall("office", FirewallBehavior(udp=UdpPolicy.ONLY_443)),
+        Nat("lonely"),
+        *map(Host, ("a", "b", "c", "d", "e", "f")),
+    ),
+    (
+        *(Link(("core", name)) for name in ("carrier", "firewall", "blocked", "office")),
+        *(Link(("carrier", name)) for name in ("strict", "twin-1", "twin-2")),
+        Link(("core", "lonely")),
+        Link(("strict", "a")),
+        Link(("twin-1", "b")),
+        Link(("twin-2", "c")),
+        Link(("firewall", "d")),
+        Link(("blocked", "e")),
+        Link(("office", "f")),
+    ),
+)
+"""More than one NAT or firewall on the way."""
