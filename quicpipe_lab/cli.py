@@ -134,6 +134,7 @@ def _scenario(arguments: argparse.Namespace) -> int:
             run_dir=arguments.run_dir,
             observe=watcher.observe,
             certify=arguments.certify,
+            tell=lambda line: print(f"quicpipe-lab: {line}", file=sys.stderr),
         )
     if arguments.json:
         print(result.dumps())
@@ -326,7 +327,11 @@ def _add_scenario(commands: Any) -> None:
     parser.add_argument("--list", action="store_true", help="show the bundled scenarios")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--run-dir", type=Path, metavar="DIR", help="default: runs/NAME-TIME")
-    parser.add_argument("--backend", default="netns", help="netns, the real kernel")
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        help="netns, the real kernel; sim, virtual time; auto (default), netns where that works",
+    )
     parser.add_argument(
         "--no-certify",
         dest="certify",

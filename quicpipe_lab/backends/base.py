@@ -2,13 +2,15 @@
 
 import importlib
 import itertools
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.errors import BackendUnavailableError, ScenarioError
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Scenario
@@ -17,7 +19,14 @@ from quicpipe_lab.model.scenario_data import dump_scenario
 Observer = Callable[[Event], None]
 """Called with every event of a run as it happens."""
 
-_BACKENDS = {"netns": "quicpipe_lab.backends.netns.backend"}
+AUTO = "auto"
+"""The kernel where this machine lets us have namespaces, the simulator elsewhere."""
+
+_BACKENDS = {
+    "netns": "quicpipe_lab.backends.netns.backend",
+    "sim": "quicpipe_lab.backends.sim.backend",
+}
+NAMES = (AUTO, *_BACKENDS)
 
 
 class Backend(Protocol):
@@ -44,7 +53,7 @@ def find_backend(name: str) -> Backend:
     """Raises ScenarioError where there is none of that name."""
     module = _BACKENDS.get(name)
     if module is None:
-        raise ScenarioError("backend", f"{name!r} is none of {', '.join(_BACKENDS)}")
+        raise ScenarioError("backend", f"{name!r} is none of {', '.join(NAMES)}")
     backend: Backend = importlib.import_module(module).BACKEND
     return backend
 
@@ -52,13 +61,17 @@ def find_backend(name: str) -> Backend:
 def run(
     scenario: Scenario,
     *,
-    backend: str = "netns",
+    backend: str = AUTO,
     run_dir: Path | None = None,
     observe: Observer = lambda _: None,
     certify: bool = True,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> RunResult:
-    """Run a scenario and return its result, which also stands in ``run_dir/result.json``."""
-    chosen = find_backend(backend)
+    """Run a scenario and return its result, which also stands in ``run_dir/result.json``.
+
+    ``tell`` gets a line for a person where AUTO has to make do with the simulator.
+    """
+    chosen = _Auto(tell) if backend == AUTO else find_backend(backend)
     directory = (run_dir or Path("runs")).resolve()
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -84,6 +97,36 @@ def run_in(
     result = backend.run(scenario, directory, observe, certify=certify)
     (directory / "result.json").write_text(result.dumps() + "\n", encoding="utf-8")
     return result
+
+
+@dataclass(frozen=True)
+class _Auto:
+    """See AUTO. Whether there can be a lab is found out by building it."""
+
+    tell: Callable[[str], None]
+    name: str = AUTO
+
+    def run(
+        self, scenario: Scenario, run_dir: Path, observe: Observer, *, certify: bool = False
+    ) -> RunResult:
+        has_begun = False
+
+        def watch(event: Event) -> None:
+            nonlocal has_begun
+            has_begun = True
+            observe(event)
+
+        problem = f"{sys.platform} has no network namespaces"
+        if sys.platform == "linux":
+            try:
+                netns = find_backend("netns")
+                return netns.run(scenario, run_dir, watch, certify=certify)
+            except BackendUnavailableError as error:
+                if has_begun:
+                    raise
+                problem = str(error)
+        self.tell(f"simulated in virtual time, as by --backend sim: {problem}")
+        return find_backend("sim").run(scenario, run_dir, observe, certify=certify)
 
 
 def _new_run_dir(parent: Path, scenario: str) -> Path:

@@ -4,13 +4,15 @@ The stage starts the actors, lets things happen and knows how much longer; what 
 order, what is waited for and for how long, what is noted, and when a run has failed, stands here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 from quicpipe_lab.backends.journal import Journal
 from quicpipe_lab.backends.transfer import EchoMismatchError, Transfer
 from quicpipe_lab.model import scenario as model
 from quicpipe_lab.model.event import Event
+from quicpipe_lab.model.link_model import LinkCounters
 from quicpipe_lab.model.nat_certificate import Certificate
 from quicpipe_lab.model.scenario import Outcome, Scenario
 
@@ -182,6 +184,11 @@ class Script:
                 raise RunFailedError(difference)
         if certificates:
             self.note("certified", nats=[one.name for one in certificates])
+
+    def note_links(self, counters: Mapping[tuple[str, str], LinkCounters]) -> None:
+        """What every link that behaves did with its packets."""
+        for (source, target), one in counters.items():
+            self.note("link-counters", between=[source, target], **asdict(one))
 
     # The steps
 

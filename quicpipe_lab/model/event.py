@@ -61,6 +61,8 @@ def as_json(value: Any) -> Any:
         return value.hex()
     if isinstance(value, tuple | list):
         return [as_json(one) for one in value]
+    if isinstance(value, dict):
+        return {key: as_json(one) for key, one in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {one.name: as_json(getattr(value, one.name)) for one in dataclasses.fields(value)}
     return value

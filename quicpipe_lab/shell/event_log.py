@@ -36,8 +36,7 @@ class EventLog:
         """An event that happened now."""
         if self._fd is None:
             return
-        plain = {key: as_json(value) for key, value in data.items()}
-        line = Event(time.monotonic(), self.node, name, plain).dumps() + "\n"
+        line = Event(time.monotonic(), self.node, name, as_json(data)).dumps() + "\n"
         try:
             _write_all(self._fd, line.encode())
         except OSError:

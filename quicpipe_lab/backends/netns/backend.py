@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quicpipe_lab.backends.base import Observer
@@ -87,7 +87,7 @@ class _Run:
         self._script.play()
         if recording is not None:
             recording.stop()
-        self._note_links()
+        self._script.note_links(lab.link_counters())
         lab.down()
         self._script.note("lab-down")
         if recording is not None:
@@ -95,10 +95,6 @@ class _Run:
         self._gather_keys()
         self._script.note("done")
         return summarize(self.scenario, self.record, self.run_dir, self.backend.name)
-
-    def _note_links(self) -> None:
-        for (source, target), counters in self._lab.link_counters().items():
-            self._script.note("link-counters", between=[source, target], **asdict(counters))
 
     @property
     def now(self) -> float:

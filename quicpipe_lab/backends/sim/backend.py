@@ -1,0 +1,198 @@
+"""Runs a scenario in virtual time: the same machines and the same script, and no kernel."""
+
+import json
+import random
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from quicpipe_lab.backends.base import Observer
+from quicpipe_lab.backends.journal import Journal
+from quicpipe_lab.backends.script import Script
+from quicpipe_lab.backends.sim.actor import PeerActor, RelayActor, SimActor
+from quicpipe_lab.backends.sim.application import Pipe
+from quicpipe_lab.backends.sim.cast import Cast
+from quicpipe_lab.backends.sim.clock import Clock as VirtualClock
+from quicpipe_lab.backends.sim.identities import EPOCH
+from quicpipe_lab.backends.sim.network import FrameSeen, Network
+from quicpipe_lab.backends.summary import RunRecord, summarize
+from quicpipe_lab.backends.transfer import Transfer
+from quicpipe_lab.model.event import Event
+from quicpipe_lab.model.result import Clock, RunResult
+from quicpipe_lab.model.scenario import Scenario
+from quicpipe_lab.protocol.sources import Sources, drawn_from
+
+
+@dataclass(frozen=True)
+class SimBackend:
+    """The Backend. ``capture``: whether runs are captured; ``qlog``: whether aioquic's are kept."""
+
+    capture: bool = True
+    qlog: bool = True
+    name: str = "sim"
+
+    def run(
+        self, scenario: Scenario, run_dir: Path, observe: Observer, *, certify: bool = False
+    ) -> RunResult:
+        """See Backend.run."""
+        with ExitStack() as stack:
+            return SimRun(self, scenario, run_dir, observe, stack).execute(certify)
+
+
+BACKEND = SimBackend()
+
+
+class SimRun:
+    """One run, and the script's Stage. ``execute`` is its story."""
+
+    def __init__(
+        self,
+        backend: SimBackend,
+        scenario: Scenario,
+        run_dir: Path,
+        observe: Observer,
+        stack: ExitStack,
+    ) -> None:
+        self.backend = backend
+        self.scenario = scenario
+        self.run_dir = run_dir
+        self.clock = VirtualClock()
+        self.frames: list[FrameSeen] = []
+        self.network = Network(
+            scenario.topology,
+            self.clock,
+            seed=scenario.seed,
+            observe=self.frames.append if backend.capture else None,
+        )
+        self.record = RunRecord(Clock("virtual", EPOCH.timestamp()))
+        self._watch = observe
+        self._is_stirred = False
+        self._journal = stack.enter_context(Journal(self.record, run_dir, self._observe))
+        self._script = Script(scenario, self._journal, self)
+        draw = random.Random(f"{scenario.seed}/machines").randbytes
+        self._sources = Sources(draw, lambda: EPOCH.timestamp() + self.clock.now)
+        self.cast = Cast(
+            scenario, self.network, self._journal, draw, self._ended, with_qlog=backend.qlog
+        )
+        self.relay: RelayActor | None = None
+        self.accepter: PeerActor | None = None
+        self.dialer: PeerActor | None = None
+        self._pipe: Pipe | None = None
+
+    def execute(self, certify: bool) -> RunResult:
+        """Play, and gather what is left."""
+        del certify
+        self._script.note("lab-up")
+        with drawn_from(self._sources):
+            self._script.play()
+        self._script.note_links(self.network.link_counters())
+        self._script.note("lab-down")
+        self._write_traces()
+        self._script.note("done")
+        return summarize(self.scenario, self.record, self.run_dir, self.backend.name)
+
+    # Stage
+
+    @property
+    def now(self) -> float:
+        """See Stage.now."""
+        return self.clock.now
+
+    def begin(self) -> None:
+        """See Stage.begin."""
+        self.relay = self.cast.relay()
+        self.cast.announce_accepter()
+        self.dialer, self._pipe = self.cast.dialer(self._publish, self._take_echo)
+        self.dialer.start()
+
+    def run_until(self, holds: Callable[[], bool], end_s: float) -> bool:
+        """See Stage.run_until. A condition is asked again only after something was noted, has come
+        back or has ended: a datagram alone changes none."""
+        self._is_stirred = True
+
+        def has_changed() -> bool:
+            if not self._is_stirred:
+                return False
+            self._is_stirred = False
+            return holds()
+
+        return self.clock.run_until(has_changed, end_s)
+
+    def alarm(self, delay_s: float, action: Callable[[], None]) -> None:
+        """See Stage.alarm."""
+        self.clock.after(delay_s, action)
+
+    def cut(self, one: str, other: str) -> None:
+        """See Stage.cut."""
+        self.network.cut(one, other)
+
+    def restore(self, one: str, other: str) -> None:
+        """See Stage.restore."""
+        self.network.restore(one, other)
+
+    def feed(self, transfer: Transfer) -> None:
+        """See Stage.feed."""
+        assert self._pipe is not None
+        assert self.dialer is not None
+        self._pipe.feed(transfer)
+        self.dialer.nudge()
+
+    def end_input(self) -> None:
+        """See Stage.end_input."""
+        assert self._pipe is not None
+        assert self.dialer is not None
+        self._pipe.end_input()
+        self.dialer.nudge()
+
+    def actor(self, role: str) -> SimActor:
+        """See Stage.actor."""
+        return next(one for one in self._actors if one.role == role)
+
+    def stop_relay(self) -> None:
+        """See Stage.stop_relay."""
+        assert self.relay is not None
+        self.relay.stop()
+
+    def stop_actors(self) -> None:
+        """See Stage.stop_actors."""
+        for one in self._actors:
+            one.kill()
+
+    # Parts
+
+    @property
+    def _actors(self) -> list[SimActor]:
+        return [one for one in (self.relay, self.accepter, self.dialer) if one is not None]
+
+    def _publish(self, message: bytes) -> None:
+        self._script.carry(message, self._start_accepter)
+
+    def _start_accepter(self, message: bytes) -> None:
+        self.accepter = self.cast.accepter(message)
+        self.accepter.start()
+
+    def _take_echo(self, data: bytes) -> None:
+        self._is_stirred = True
+        self._script.take_echo(data)
+
+    def _ended(self, actor: SimActor) -> None:
+        self._is_stirred = True
+        if not self._script.is_ending:
+            self._script.ended_early(actor)
+
+    def _observe(self, event: Event) -> None:
+        self._is_stirred = True
+        self._watch(event)
+
+    def _write_traces(self) -> None:
+        """As the programs leave them: see NetnsBackend."""
+        traces = dict(sorted(self.cast.traces.items()))
+        keys = "".join(one.keylog.getvalue() for one in traces.values())
+        (self.run_dir / "keys.log").write_text(keys, encoding="ascii")
+        for node, one in traces.items():
+            if one.qlog is not None:
+                folder = self.run_dir / "qlog"
+                folder.mkdir(exist_ok=True)
+                with (folder / f"{node}.qlog").open("w", encoding="utf-8") as file:
+                    json.dump(one.qlog.to_dict(), file)

@@ -1,0 +1,47 @@
+"""Runs ``quicpipe-lab`` as if on a machine that is not Linux: ``elsewhere.py ARGUMENTS ...``.
+
+What only Linux has is not there: packages, modules and names of modules. What is not needed for a
+simulation must not be asked for either.
+"""
+
+import os
+import select
+import signal
+import socket
+import sys
+from importlib.abc import MetaPathFinder
+
+MISSING = {"bcc", "ctypes.util", "fcntl", "pyroute2", "pty", "termios", "tty"}
+LINUX_ONLY = {
+    os: (
+        "memfd_create",
+        "pidfd_open",
+        "setns",
+        "unshare",
+        "splice",
+        "eventfd",
+        "sched_setaffinity",
+    ),
+    signal: ("pidfd_send_signal", "sigtimedwait"),
+    socket: ("AF_PACKET", "AF_NETLINK", "SO_PEERCRED", "SO_BINDTODEVICE"),
+    select: ("epoll",),
+}
+
+
+class _Refusing(MetaPathFinder):
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        del path, target
+        if name in MISSING or name.partition(".")[0] in MISSING:
+            raise ModuleNotFoundError(f"No module named {name!r} on this machine", name=name)
+
+
+for module, names in LINUX_ONLY.items():
+    for name in names:
+        if hasattr(module, name):
+            delattr(module, name)
+sys.meta_path.insert(0, _Refusing())
+sys.platform = "darwin"
+
+from quicpipe_lab import cli  # noqa: E402
+
+sys.exit(cli.main(sys.argv[1:]))

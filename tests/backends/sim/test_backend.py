@@ -1,0 +1,104 @@
+"""Scenarios in virtual time, through the command line as a person runs them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quicpipe_lab.model.event import Event
+from quicpipe_lab.model.result import RunResult
+
+HERE = Path(__file__).parent
+COMMAND = [sys.executable, "-m", "quicpipe_lab.cli"]
+ELSEWHERE = [sys.executable, str(HERE / "elsewhere.py")]
+WITHOUT_NAMESPACES = [sys.executable, str(HERE.parents[1] / "without_namespaces.py")]
+DEADLINE_S = 60
+
+
+def run_cli(
+    *arguments: str, command: list[str] = COMMAND, hash_seed: str = "random"
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*command, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        env=os.environ | {"PYTHONHASHSEED": hash_seed},
+    )
+
+
+def simulate(name: str, run_dir: Path, hash_seed: str = "random") -> dict[str, Any]:
+    done = run_cli(
+        *("scenario", name, "--backend", "sim", "--json", "--run-dir", str(run_dir)),
+        hash_seed=hash_seed,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def test_the_main_job_and_what_it_leaves(tmp_path: Path) -> None:
+    result = simulate("nat-to-nat", tmp_path)
+    assert (result["backend"], result["outcome"], result["ok"]) == ("sim", "direct", True)
+    assert result["clock"]["kind"] == "virtual"
+    assert RunResult.from_json(result).to_json() == result
+    assert json.loads((tmp_path / "result.json").read_text()) == result
+    assert "CLIENT_TRAFFIC_SECRET_0" in (tmp_path / "keys.log").read_text()
+    for name in ("alice", "bob", "relay"):
+        (trace, *_) = json.loads((tmp_path / "qlog" / f"{name}.qlog").read_text())["traces"]
+        assert abs(trace["events"][0]["time"] / 1000 - result["clock"]["epoch_unix_s"]) < 1
+    times = [Event.loads(one).t_s for one in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert times == sorted(times)
+    assert times[-1] == result["times_s"]["total"]
+
+
+@pytest.mark.parametrize("name", ["direct-dies", "long-way"])
+def test_one_seed_gives_one_run_to_the_last_byte(name: str, tmp_path: Path) -> None:
+    folders = [tmp_path / number for number in "12"]
+    for folder, seed in zip(folders, ("0", "12345"), strict=True):
+        simulate(name, folder, seed)
+    one, other = ({at.relative_to(f): at for at in f.rglob("*") if at.is_file()} for f in folders)
+    assert one.keys() == other.keys() > {Path("events.jsonl"), Path("keys.log")}
+    different = [str(at) for at in one if one[at].read_bytes() != other[at].read_bytes()]
+    assert different == ["result.json"]  # which says where it stands
+
+
+def test_another_seed_gives_another_run(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "netns/scenarios/public-to-nat.toml").read_text()
+    for seed in (1, 2):
+        (tmp_path / f"{seed}.toml").write_text(f"seed = {seed}\n{text}")
+        simulate(str(tmp_path / f"{seed}.toml"), tmp_path / str(seed))
+    one, other = ((tmp_path / str(seed) / "keys.log").read_text() for seed in (1, 2))
+    assert one != other
+
+
+def test_on_a_machine_that_is_not_linux(tmp_path: Path) -> None:
+    done = run_cli("scenario", "nat-to-nat", "--run-dir", str(tmp_path), command=ELSEWHERE)
+    assert done.returncode == 0, done.stderr
+    assert "quicpipe-lab: simulated in virtual time" in done.stderr.splitlines()[0]
+    assert "darwin has no network namespaces" in done.stderr
+    assert "nat-to-nat: direct, as expected" in done.stdout
+
+
+@pytest.mark.netns
+def test_where_no_namespaces_can_be_made(tmp_path: Path) -> None:
+    command = [*WITHOUT_NAMESPACES, *COMMAND]
+    arguments = ("scenario", "public-to-nat", "--json", "--run-dir", str(tmp_path))
+    done = run_cli(*arguments, command=command)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["backend"] == "sim"
+    assert done.stderr.count("\n") == 1
+    assert "limit on namespaces" in done.stderr
+    done = run_cli(*arguments, "--backend", "netns", command=command)
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_unknown_backend_is_bad_input(tmp_path: Path) -> None:
+    done = run_cli("scenario", "nat-to-nat", "--backend", "moon", "--run-dir", str(tmp_path))
+    assert done.returncode == 2
+    assert "'moon' is none of auto, netns, sim" in done.stderr
