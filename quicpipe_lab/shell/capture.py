@@ -2,13 +2,11 @@
 
 ``record`` runs in a process of its own while the lab runs. It has one packet ring per node and
 copies the rings' blocks to a spool file as they are, which costs a few system calls per 128 KiB.
-``write_pcapng`` turns the spool into pcapng afterwards, and ``read`` gives the frames back.
+``write_pcapng`` turns the spool into pcapng afterwards.
 
 The spool is a row of chunks, each with a head of two numbers: which node, how many bytes. Node
 -1 is a JSON object: first ``{"nodes": [{"name", "interfaces": {index: name}}]}``, at the very end
 ``{"dropped": {name: count}}``. All others are a block of that node's ring.
-
-scapy is imported where it is needed, because the recorder must start fast and never needs it.
 """
 
 import argparse
@@ -24,53 +22,27 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
 from quicpipe_lab.model.result import CaptureStats
+from quicpipe_lab.model.topology import Topology
+from quicpipe_lab.shell import pcapng
 from quicpipe_lab.shell.packet_ring import (
     DRAIN_S,
     FULL_FRAME_BYTES,
-    Frame,
     PacketRing,
     enter_network_namespace,
     frame_at,
     frames_of_block,
     ring_bytes_for,
 )
-
-Direction = Literal["in", "out"]
+from quicpipe_lab.traffic.compose import compose
+from quicpipe_lab.traffic.frame import CapturedFrame
 
 _CHUNK = struct.Struct("<iI")
 _JSON_CHUNK = -1
 _THREADS = 32
-
-# pcapng (draft-ietf-opsawg-pcapng): section 3.5 options, 4.2 interfaces, 4.3 frames.
-_OPTION = struct.Struct("<HH")
-_INTERFACE_BLOCK = struct.pack("<I", 1)
-_INTERFACE = struct.Struct("<HxxI")
-"""Link type and the longest frame."""
-_IF_NAME, _IF_TSRESOL = 2, 9
-_LINKTYPE_ETHERNET = 1
-_NANOSECONDS = 9
-_FRAME_HEAD = struct.Struct("<7I")
-"""Type 6, length of the block, interface, time (high and low half), captured and true length."""
-_FRAME_TAIL = struct.Struct("<HH3I")
-"""One option, the end of options, and the length of the block once more."""
-_EPB_FLAGS = 2
-_WRITE_PARTS = 1024
-"""Written at a time: the parts of 256 frames."""
-_INBOUND, _OUTBOUND = 1, 2
-
-
-class CapturedFrame(NamedTuple):
-    """One frame of a capture file; ``time_ns`` is Unix time, taken by the kernel."""
-
-    time_ns: int
-    node: str
-    interface: str
-    direction: Direction
-    data: bytes
 
 
 # --- While the lab runs
@@ -173,11 +145,19 @@ def _append(output: int, node: int, data: bytes | memoryview) -> None:
 # --- Afterwards
 
 
-def write_pcapng(spool: Path, out: Path) -> CaptureStats:
-    """Turn a spool into a pcapng file in order of time, and say what was missed.
+class Spooled(NamedTuple):
+    """What a recorder left: frames in order of time, all interfaces, frames that were missed.
 
-    Raises QuicpipeLabError, after writing all that is there, if the recorder was killed.
+    ``dropped`` is None where the recorder was killed.
     """
+
+    frames: list[CapturedFrame]
+    interfaces: list[str]
+    dropped: int | None
+
+
+def read_spool(spool: Path) -> Spooled:
+    """All that is there in full."""
     memory = _map(spool)
     nodes: list[dict[str, Any]] = []
     dropped: dict[str, int] | None = None
@@ -194,23 +174,48 @@ def write_pcapng(spool: Path, out: Path) -> CaptureStats:
                 time_ns << 64 | start + at << 16 | node for time_ns, at in frames_of_block(chunk)
             ]
     order.sort()
-    with _pcapng_writer(out) as writer:
-        numbers = {
-            (node, int(index)): writer.add_interface(f"{described['name']}/{interface}")
-            for node, described in enumerate(nodes)
-            for index, interface in described["interfaces"].items()
-        }
-        for key in order:
-            time_ns, start, node = key >> 64, key >> 16 & 0xFFFFFFFFFFFF, key & 0xFFFF
-            frame = frame_at(memory, start)
-            place = node, frame.interface_index
-            if place not in numbers:  # an interface that is younger than the recorder
-                name = f"{nodes[node]['name']}/{frame.interface_index}"
-                numbers[place] = writer.add_interface(name)
-            writer.add_frame(numbers[place], time_ns, frame)
-    if dropped is None:
+    names = {
+        (number, int(index)): (node["name"], interface)
+        for number, node in enumerate(nodes)
+        for index, interface in node["interfaces"].items()
+    }
+    frames = []
+    for key in order:
+        time_ns, start, number = key >> 64, key >> 16 & 0xFFFFFFFFFFFF, key & 0xFFFF
+        index, outgoing, true_bytes, data = frame_at(memory, start)
+        # An interface that is younger than the recorder goes by its number.
+        node_name, interface = names.get((number, index)) or (nodes[number]["name"], str(index))
+        frames.append(
+            CapturedFrame(
+                time_ns,
+                node_name,
+                interface,
+                "out" if outgoing else "in",
+                bytes(data),
+                true_bytes=0 if true_bytes == len(data) else true_bytes,
+            )
+        )
+    interfaces = ["/".join(name) for name in names.values()]
+    return Spooled(frames, interfaces, None if dropped is None else sum(dropped.values()))
+
+
+def write_pcapng(
+    spool: Path,
+    out: Path,
+    carried: Sequence[CapturedFrame] = (),
+    secrets: bytes = b"",
+    topology: Topology | None = None,
+) -> CaptureStats:
+    """Turn a spool into a pcapng file for Wireshark, and say what was missed. See compose().
+
+    Raises QuicpipeLabError, after writing all that is there, if the recorder was killed.
+    """
+    with pcapng.many_tuples():
+        spooled = read_spool(spool)
+        pcapng.write(out, compose(spooled.frames, carried, topology), spooled.interfaces, secrets)
+    if spooled.dropped is None:
         raise QuicpipeLabError("the capture is not complete: its recorder ended before its time")
-    return CaptureStats(len(order), sum(dropped.values()))
+    return CaptureStats(len(spooled.frames), spooled.dropped)
 
 
 def _map(path: Path) -> memoryview:
@@ -228,70 +233,6 @@ def _chunks(memory: memoryview) -> Iterator[tuple[int, int, int]]:
         if start + size <= len(memory):
             yield node, start, start + size
         start += size + _CHUNK.size
-
-
-def _pcapng_writer(out: Path) -> Any:
-    """scapy's pcapng writer, with nanoseconds, with directions, and three times as fast.
-
-    scapy 2.8 itself writes microseconds, gives the first interface no name, and takes 6 us a
-    frame; a run has tens of thousands.
-    """
-    from scapy.utils import RawPcapNgWriter
-
-    class Writer(RawPcapNgWriter):
-        def __init__(self) -> None:
-            super().__init__(str(out))
-            self._write_block_shb()
-            self.header_present = True
-            self._interfaces = 0
-            self._waiting: list[bytes | memoryview] = []
-
-        def add_interface(self, name: str) -> int:
-            text = name.encode()
-            options = (
-                _OPTION.pack(_IF_NAME, len(text))
-                + self._add_padding(text)
-                + _OPTION.pack(_IF_TSRESOL, 1)
-                + self._add_padding(bytes([_NANOSECONDS]))
-                + _OPTION.pack(0, 0)
-            )
-            body = _INTERFACE.pack(_LINKTYPE_ETHERNET, FULL_FRAME_BYTES)
-            self.f.write(self.build_block(_INTERFACE_BLOCK, body, options))
-            self._interfaces += 1
-            return self._interfaces - 1
-
-        def add_frame(self, interface: int, time_ns: int, frame: Frame) -> None:
-            size = len(frame.data)
-            padding = bytes(-size % 4)
-            total = _FRAME_HEAD.size + size + len(padding) + _FRAME_TAIL.size
-            high, low = time_ns >> 32, time_ns & 0xFFFFFFFF
-            flags = _OUTBOUND if frame.outgoing else _INBOUND
-            head = _FRAME_HEAD.pack(6, total, interface, high, low, size, frame.true_bytes)
-            tail = _FRAME_TAIL.pack(_EPB_FLAGS, 4, flags, 0, total)
-            self._waiting += (head, frame.data, padding, tail)
-            if len(self._waiting) >= _WRITE_PARTS:
-                self.flush()
-
-        def flush(self) -> None:
-            self.f.write(b"".join(self._waiting))
-            self._waiting.clear()
-            super().flush()
-
-    return Writer()
-
-
-def read(path: Path) -> Iterator[CapturedFrame]:
-    """The frames of a pcapng file that names its interfaces ``node/interface``, in file order."""
-    from scapy.utils import RawPcapNgReader
-
-    with RawPcapNgReader(str(path)) as reader:
-        data: bytes
-        about: Any  # scapy declares the plain pcap reader's type
-        for data, about in reader:
-            node, _, interface = about.ifname.decode().partition("/")
-            time_ns = ((about.tshigh << 32) + about.tslow) * 1_000_000_000 // about.tsresol
-            direction: Direction = "out" if about.direction == _OUTBOUND else "in"
-            yield CapturedFrame(time_ns, node, interface, direction, data)
 
 
 # --- The recorder as a program of the lab

@@ -13,7 +13,9 @@ from scapy.utils import PcapNgReader
 
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.result import CaptureStats
-from quicpipe_lab.shell.capture import CapturedFrame, read, write_pcapng
+from quicpipe_lab.shell.capture import write_pcapng
+from quicpipe_lab.shell.pcapng import read
+from quicpipe_lab.traffic.frame import CapturedFrame
 
 SCENES = Path(__file__).with_name("capture_scenes.py")
 ETHERTYPE = 0x88B5
@@ -34,7 +36,7 @@ class Scene:
     def payloads(self, interface: str, direction: str) -> list[bytes]:
         return [
             frame.data[HEAD_BYTES:]
-            for frame in read(self.pcapng)
+            for frame in read(self.pcapng).frames
             if f"{frame.node}/{frame.interface}" == interface and frame.direction == direction
         ]
 
@@ -69,7 +71,7 @@ def test_both_ends_of_a_link_show_every_frame_in_its_direction(everything: Scene
 
 @pytest.mark.netns
 def test_only_what_was_sent_while_recording_and_nothing_of_the_loopback(everything: Scene) -> None:
-    frames = list(read(everything.pcapng))
+    frames = read(everything.pcapng).frames
     assert len(frames) == 12  # six frames, each at both ends
     assert everything.stats == CaptureStats(packets=12, dropped=0)
     assert {frame.interface for frame in frames} == {"wan"}
@@ -77,7 +79,7 @@ def test_only_what_was_sent_while_recording_and_nothing_of_the_loopback(everythi
 
 @pytest.mark.netns
 def test_a_vlan_tag_that_the_kernel_took_out_is_put_back(everything: Scene) -> None:
-    tagged = [frame for frame in read(everything.pcapng) if frame.data.endswith(b"tagged")]
+    tagged = [frame for frame in read(everything.pcapng).frames if frame.data.endswith(b"tagged")]
     assert [frame.direction for frame in tagged] == ["out", "in"]
     for frame in tagged:
         ether = Ether(frame.data)
@@ -88,7 +90,7 @@ def test_a_vlan_tag_that_the_kernel_took_out_is_put_back(everything: Scene) -> N
 @pytest.mark.netns
 def test_times_are_the_kernels_in_nanoseconds_and_in_order(everything: Scene) -> None:
     before, after = map(int, everything.said)
-    times = [frame.time_ns for frame in read(everything.pcapng)]
+    times = [frame.time_ns for frame in read(everything.pcapng).frames]
     assert times == sorted(times)
     assert before < times[0] < times[-1] < after
     assert any(time % 1000 for time in times), "whole microseconds only"
@@ -96,7 +98,7 @@ def test_times_are_the_kernels_in_nanoseconds_and_in_order(everything: Scene) ->
 
 @pytest.mark.netns
 def test_scapy_reads_names_times_and_frames(everything: Scene) -> None:
-    ours = list(read(everything.pcapng))
+    ours = read(everything.pcapng).frames
     with PcapNgReader(str(everything.pcapng)) as reader:
         theirs = list(reader)
         assert [interface[0] for interface in reader.interfaces] == [1, 1]
@@ -128,7 +130,7 @@ def test_tshark_reads_names_times_and_frames(everything: Scene) -> None:
             str(len(frame.data)),
             {"in": "0x00000001", "out": "0x00000002"}[frame.direction],
         ]
-        for frame in read(everything.pcapng)
+        for frame in read(everything.pcapng).frames
     ]
 
 
@@ -173,14 +175,14 @@ def test_what_found_no_room_is_counted(tmp_path: Path) -> None:
 def test_of_a_recorder_that_was_killed_all_whole_chunks_are_kept(
     everything: Scene, tmp_path: Path
 ) -> None:
-    whole, all_frames = everything.spool.read_bytes(), list(read(everything.pcapng))
+    whole, all_frames = everything.spool.read_bytes(), read(everything.pcapng).frames
     spool, pcapng = tmp_path / "spool", tmp_path / "capture.pcapng"
     kept: list[list[CapturedFrame]] = []
     for size in (*range(0, len(whole), 11), len(whole) - 1):
         spool.write_bytes(whole[:size])
         with pytest.raises(QuicpipeLabError, match="ended before its time"):
             write_pcapng(spool, pcapng)
-        kept.append(list(read(pcapng)))
+        kept.append(read(pcapng).frames)
         assert all(frame in all_frames for frame in kept[-1])
     counts = [len(frames) for frames in kept]
     assert counts == sorted(counts)

@@ -23,6 +23,8 @@ from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import Clock, RunResult
 from quicpipe_lab.model.scenario import Scenario
+from quicpipe_lab.traffic.frame import CapturedFrame
+from quicpipe_lab.traffic.wireshark import out_of_band_frame
 
 RELAY_PORT = 443
 """HTTP/3's own port, which even strict firewalls let out."""
@@ -90,9 +92,9 @@ class _Run:
         self._script.note_links(lab.link_counters())
         lab.down()
         self._script.note("lab-down")
+        secrets = self._gather_keys()
         if recording is not None:
-            self.record.capture = recording.write()
-        self._gather_keys()
+            self.record.capture = recording.write(self._carried(), secrets)
         self._script.note("done")
         return summarize(self.scenario, self.record, self.run_dir, self.backend.name)
 
@@ -272,7 +274,22 @@ class _Run:
             finally:
                 actor.close()
 
-    def _gather_keys(self) -> None:
+    def _carried(self) -> list[CapturedFrame]:
+        """The dialer's first packet, for the capture: as if from the relay to the accepter."""
+        ready = self._journal.last(self.scenario.dialer, "initial-ready")
+        arrived = self._journal.last("lab", "oob-arrived")
+        if ready is None or arrived is None:
+            return []
+        uplinks, clock = self.scenario.topology.uplinks, self.record.clock
+        relay, accepter = (
+            TransportAddress(str(uplinks[node].lower_address), port)
+            for node, port in ((self.scenario.relay, RELAY_PORT), (self.scenario.accepter, 0))
+        )
+        time_ns = int((clock.epoch_unix_s + arrived.t_s) * 1e9)
+        packet = bytes.fromhex(ready.data["packet"])
+        return [out_of_band_frame(time_ns, packet, relay, accepter)]
+
+    def _gather_keys(self) -> bytes:
         """One SSLKEYLOGFILE for the whole run, as Wireshark wants it."""
         parts = sorted((self.run_dir / "keys").glob("*.log"))
         text = "".join(part.read_text(encoding="ascii") for part in parts)
@@ -281,3 +298,4 @@ class _Run:
             part.unlink()
         with suppress(OSError):
             (self.run_dir / "keys").rmdir()
+        return text.encode()

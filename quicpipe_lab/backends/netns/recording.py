@@ -1,6 +1,7 @@
 """The capture of a run: the recorder's process inside the lab, and the file it becomes."""
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +10,7 @@ from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.errors import BackendUnavailableError
 from quicpipe_lab.model.result import CaptureStats
 from quicpipe_lab.model.topology import CORE
+from quicpipe_lab.traffic.frame import CapturedFrame
 
 _READY_FD = 3
 _STOP_FD = 4
@@ -79,11 +81,13 @@ class Recording:
         self._stop_fd = -1
         return True
 
-    def write(self) -> CaptureStats:
-        """Turn what was recorded into ``capture.pcapng``."""
+    def write(self, carried: Sequence[CapturedFrame] = (), secrets: bytes = b"") -> CaptureStats:
+        """Turn what was recorded into ``capture.pcapng``, with what went out of band and the TLS
+        secrets that decrypt it."""
         from quicpipe_lab.shell.capture import write_pcapng
 
-        stats = write_pcapng(self._spool, self._out)
+        topology = self._lab.topology
+        stats = write_pcapng(self._spool, self._out, carried, secrets, topology)
         self._spool.unlink()
         with suppress(OSError):
             if not self._stderr.stat().st_size:

@@ -12,7 +12,7 @@ from quicpipe_lab.model.ipv6 import Ipv6Addresses
 from quicpipe_lab.model.result import NatDeclared
 from quicpipe_lab.model.scenario import Outcome
 from quicpipe_lab.resources import find_scenario
-from quicpipe_lab.shell.capture import read
+from quicpipe_lab.shell.pcapng import read
 
 pytestmark = pytest.mark.netns
 
@@ -22,7 +22,7 @@ _UDP = 17
 
 def udp_versions(capture: Path) -> Iterator[int]:
     """The EtherType of each captured frame that carries UDP."""
-    for frame in read(capture):
+    for frame in read(capture).frames:
         (kind,) = struct.unpack_from("!H", frame.data, 12)
         protocol = frame.data[14 + (9 if kind == _IPV4 else 6)]
         if protocol == _UDP:

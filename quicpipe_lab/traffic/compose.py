@@ -1,0 +1,27 @@
+"""From a lab's frames to those of a capture file: comments, what went out of band, the order."""
+
+from collections.abc import Iterable, Sequence
+
+from quicpipe_lab.model.topology import Topology
+from quicpipe_lab.traffic.frame import CapturedFrame
+from quicpipe_lab.traffic.journeys import follow
+from quicpipe_lab.traffic.notes import notes
+from quicpipe_lab.traffic.wireshark import reading_order, with_out_of_band
+
+
+def compose(
+    frames: Iterable[CapturedFrame],
+    carried: Sequence[CapturedFrame] = (),
+    topology: Topology | None = None,
+) -> list[CapturedFrame]:
+    """``frames`` in order of time, and ``carried`` out of band, as they are to be written.
+
+    With a topology, each gets a comment where there is something to say; without, they keep theirs.
+    """
+    sightings = follow(frames)
+    if topology is not None:
+        for index, text in notes(sightings, topology).items():
+            one = sightings[index]
+            sightings[index] = one._replace(frame=one.frame._replace(comment=text))
+    sightings = with_out_of_band(sightings, carried)
+    return [sightings[index].frame for index in reading_order(sightings)]
