@@ -12,10 +12,11 @@
 //           XDP_DROP  an unbound one, where there are more of them than userspace asked for.
 //           XDP_PASS  all else: nothing is dropped or changed that is not certainly the relay's.
 //
-// The decision is the twin of Forwarder.resolve in protocol/forwarding.py. Its result is kept for
-// about a second in the binding's record (struct quicpipe_flow), so that a packet usually takes one
-// look-up in a hash table and two in arrays. What is remembered holds as long as the tags of binding
-// and sender do, which userspace changes with them.
+// The decision is the twin of Forwarder.resolve in protocol/forwarding.py. What it comes to is kept
+// for about a second in the binding's record (struct quicpipe_flow), and which binding an ID has is
+// guessed before it is looked up. Guesses and memories are compared with what userspace says each
+// time (the ID, the tags of binding and sender, the sender's address), so a packet usually needs no
+// hash table, which is what costs here, and nothing stale is ever followed.
 //
 // Needs Linux 5.11 (bpf_ktime_get_coarse_ns; BPF_LINK_CREATE for XDP is of 5.9).
 
@@ -24,20 +25,22 @@
 #include <uapi/linux/bpf.h>
 #include "quicpipe_parse.h"
 
-// ---- Maps. Memory for n bindings on c possible CPUs, about:  n * (128 + 64 * c) for bindings and
-// flows, the same with 120 for as many senders; 64 + 8 kB for what is reported; small change.
-// Quicpipe's own arrays are cut by CPU, at cpu * n + slot: each CPU writes its own part alone, and
-// userspace has all of it mapped. Everything is allocated when the filter is loaded.
+// ---- Maps. Memory for n bindings on c possible CPUs, all of it taken when the filter is loaded:
+// n * (136 + 64 * c) bytes for IDs, bindings and flows; n * (112 + 64 * c) for as many senders;
+// 64 kB * c for hints; 2 MB for the rest. Arrays "by CPU" are our own and not the kernel's, at
+// cpu * n + slot: a CPU writes its own part alone, and userspace has all of it mapped.
 
-// Which address an ID is bound to. No LRU: where it is full, newcomers stay with userspace.
-BPF_F_TABLE("hash", struct quicpipe_id, struct quicpipe_binding, bindings, QUICPIPE_CAPACITY, 0);
+// Which slot an ID has. No LRU: where it is full, newcomers stay with userspace.
+BPF_F_TABLE("hash", struct quicpipe_id, u32, slots, QUICPIPE_CAPACITY, 0);
+BPF_F_TABLE("array", u32, struct quicpipe_hint, hints, QUICPIPE_HINTS * QUICPIPE_CPUS, 0); // by CPU
+BPF_F_TABLE("array", u32, struct quicpipe_binding, bindings, QUICPIPE_CAPACITY, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct quicpipe_flow, flows, QUICPIPE_CAPACITY * QUICPIPE_CPUS,
-            BPF_F_MMAPABLE);
+            BPF_F_MMAPABLE); // by CPU
 
 // Which addresses have bindings.
 BPF_F_TABLE("hash", struct quicpipe_address, struct quicpipe_source, sources, QUICPIPE_CAPACITY, 0);
 BPF_F_TABLE("array", u32, struct quicpipe_sender, senders, QUICPIPE_CAPACITY * QUICPIPE_CPUS,
-            BPF_F_MMAPABLE);
+            BPF_F_MMAPABLE); // by CPU
 
 // Addresses that are never sent to: the relay's own.
 BPF_F_TABLE("hash", struct quicpipe_address, u32, own, 256, 0);
@@ -50,6 +53,8 @@ BPF_F_TABLE("array", u32, struct quicpipe_config, config, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("hash", u32, u32, layer2, 64, 0); // by interface, enum quicpipe_layer2
 BPF_F_TABLE("percpu_array", u32, struct quicpipe_bucket, unbound, 1, 0);
 BPF_F_TABLE("percpu_array", u32, u64, counters, QUICPIPE_REASONS, 0); // by enum quicpipe_reason
+
+#define ROUTE_LIFE_BITS 30 // of nanoseconds: about a second
 
 // ---- Checksums (RFC 1624: HC' = ~(~HC + ~m + m'))
 
@@ -133,6 +138,60 @@ QUICPIPE_INLINE void source_of(const struct quicpipe_packet *packet,
     }
     source->port = packet->udp->source;
     source->zero = 0;
+}
+
+// ---- IDs
+
+#define ID_WORDS (QUICPIPE_ID_BYTES / 4)
+
+QUICPIPE_INLINE int same_id(const struct quicpipe_id *a, const struct quicpipe_id *b)
+{
+    const __u32 *words_a = (const void *)a, *words_b = (const void *)b;
+    __u32 differ = 0;
+    int i;
+
+#pragma unroll
+    for (i = 0; i < ID_WORDS; i++)
+        differ |= words_a[i] ^ words_b[i];
+#pragma unroll
+    for (i = ID_WORDS * 4; i < QUICPIPE_ID_BYTES; i++)
+        differ |= a->bytes[i] ^ b->bytes[i];
+    return !differ;
+}
+
+QUICPIPE_INLINE struct quicpipe_binding *binding_in(__u32 slot, const struct quicpipe_id *id)
+{
+    struct quicpipe_binding *binding = bindings.lookup(&slot);
+
+    return binding && binding->tag && same_id(&binding->id, id) ? binding : 0;
+}
+
+// By the guess of this CPU, if it is right, else by the table. IDs are hashes (protocol/
+// connection_id.py), so some of their bits are as good as any hash of them.
+QUICPIPE_INLINE struct quicpipe_binding *find_binding(struct quicpipe_id *id, __u32 *slot)
+{
+    const __u32 *words = (const void *)id;
+    __u32 at = bpf_get_smp_processor_id() * QUICPIPE_HINTS +
+               (words[ID_WORDS - 1] & (QUICPIPE_HINTS - 1));
+    struct quicpipe_hint *hint = hints.lookup(&at);
+    struct quicpipe_binding *binding;
+    __u32 *found;
+
+    if (!hint)
+        return 0;
+    if (hint->first == words[0]) {
+        *slot = hint->slot;
+        binding = binding_in(*slot, id);
+        if (binding)
+            return binding;
+    }
+    found = slots.lookup(id);
+    if (!found)
+        return 0;
+    *slot = *found;
+    hint->first = words[0];
+    hint->slot = *slot;
+    return binding_in(*slot, id);
 }
 
 // ---- Unbound IDs
@@ -248,7 +307,7 @@ QUICPIPE_INLINE int has_half_checksum(const struct quicpipe_packet *packet,
 QUICPIPE_INLINE enum quicpipe_reason decide(struct xdp_md *context,
                                             const struct quicpipe_packet *packet,
                                             const struct quicpipe_binding *binding,
-                                            struct quicpipe_flow *flow, __u16 tick)
+                                            struct quicpipe_flow *flow)
 {
     struct quicpipe_address from = {};
     struct quicpipe_source *source;
@@ -278,40 +337,34 @@ QUICPIPE_INLINE enum quicpipe_reason decide(struct xdp_md *context,
     flow->sender = source->slot;
     flow->sender_tag = source->tag;
     flow->interface = context->ingress_ifindex;
-    flow->tick = tick;
+    flow->is_ipv4 = packet->is_ipv4;
     flow->tag = binding->tag;
     return QUICPIPE_FORWARDED;
 }
 
 // ---- What is remembered
 
-// Whether the flow was decided for such a packet, lately. Tags belong to one IP version each, so
-// that of an IPv4 address one word says all.
+// Whether the flow was decided for such a packet.
 QUICPIPE_INLINE int is_known(struct xdp_md *context, const struct quicpipe_packet *packet,
                              const struct quicpipe_binding *binding,
                              const struct quicpipe_flow *flow,
-                             const struct quicpipe_sender *sender, __u16 tick)
+                             const struct quicpipe_sender *sender)
 {
-    if (flow->tag != binding->tag || flow->tick != tick || flow->sender_tag != sender->tag)
-        return 0;
-    if (flow->interface != context->ingress_ifindex || sender->address.port != packet->udp->source)
+    if (flow->tag != binding->tag || flow->sender_tag != sender->tag ||
+        flow->interface != context->ingress_ifindex || flow->is_ipv4 != packet->is_ipv4 ||
+        sender->address.port != packet->udp->source)
         return 0;
     if (packet->is_ipv4)
-        return sender->address.words[3] == packet->ipv4->saddr &&
-               binding->to.words[2] == QUICPIPE_BE32(0xffff) && !binding->to.words[1] &&
-               !binding->to.words[0];
+        return sender->address.words[3] == packet->ipv4->saddr;
     return same_host(sender->address.words, packet->ipv6->saddr.in6_u.u6_addr32);
 }
 
-QUICPIPE_INLINE void count(struct quicpipe_flow *flow, struct quicpipe_sender *sender,
-                           __u32 bytes, __u64 now_ns)
+QUICPIPE_INLINE void count(struct quicpipe_flow *flow, struct quicpipe_sender *sender, __u32 bytes)
 {
     flow->packets++;
     flow->bytes += bytes;
-    flow->last_seen_ns = now_ns;
     sender->packets++;
     sender->bytes += bytes;
-    sender->last_seen_ns = now_ns;
 }
 
 QUICPIPE_INLINE void rewrite(const struct quicpipe_packet *packet,
@@ -340,46 +393,48 @@ QUICPIPE_INLINE void rewrite(const struct quicpipe_packet *packet,
     }
 }
 
-QUICPIPE_INLINE enum quicpipe_reason relay(struct xdp_md *context,
-                                           const struct quicpipe_config *config,
-                                           const struct quicpipe_packet *packet)
+QUICPIPE_INLINE struct quicpipe_sender *sender_of(const struct quicpipe_flow *flow)
 {
-    enum quicpipe_reason reason = QUICPIPE_FORWARDED;
-    struct quicpipe_binding *binding = bindings.lookup(packet->id);
-    __u32 cpu_slots = bpf_get_smp_processor_id() * QUICPIPE_CAPACITY;
-    struct quicpipe_sender *sender;
-    struct quicpipe_flow *flow;
-    __u64 now_ns;
-    __u16 tick;
-    __u32 at;
+    __u32 at = bpf_get_smp_processor_id() * QUICPIPE_CAPACITY + flow->sender;
 
-    if (!binding)
-        return not_bound(config, packet);
-    if (packet->ip_bytes > config->max_packet_bytes)
-        return QUICPIPE_TOO_BIG;
-    reason = quicpipe_parse_limits(packet);
-    if (reason != QUICPIPE_FORWARDED)
-        return reason;
-    at = cpu_slots + binding->slot;
-    flow = flows.lookup(&at);
-    if (!flow)
+    return senders.lookup(&at);
+}
+
+QUICPIPE_INLINE enum quicpipe_reason relay(struct xdp_md *context,
+                                           const struct quicpipe_packet *packet,
+                                           const struct quicpipe_binding *binding, __u32 slot)
+{
+    __u32 at = bpf_get_smp_processor_id() * QUICPIPE_CAPACITY + slot;
+    struct quicpipe_flow *flow = flows.lookup(&at);
+    struct quicpipe_sender *sender;
+    enum quicpipe_reason reason;
+    __u32 jiffies;
+    __u64 now_ns = 0;
+
+    if (!flow || !(sender = sender_of(flow)))
         return QUICPIPE_UNBOUND;
-    at = cpu_slots + flow->sender;
-    sender = senders.lookup(&at);
-    if (!sender)
-        return QUICPIPE_UNBOUND;
-    now_ns = bpf_ktime_get_coarse_ns();
-    tick = now_ns >> 30;
-    if (!is_known(context, packet, binding, flow, sender, tick)) {
-        reason = decide(context, packet, binding, flow, tick);
+    // To read the clock is the dearest thing here, and it stands still for a jiffy.
+    jiffies = bpf_jiffies64();
+    if (flow->jiffies != jiffies) {
+        now_ns = bpf_ktime_get_coarse_ns();
+        if (now_ns >> ROUTE_LIFE_BITS != flow->last_seen_ns >> ROUTE_LIFE_BITS)
+            flow->tag = 0;
+    }
+    if (!is_known(context, packet, binding, flow, sender)) {
+        reason = decide(context, packet, binding, flow);
         if (reason != QUICPIPE_FORWARDED)
             return reason;
-        at = cpu_slots + flow->sender;
-        sender = senders.lookup(&at);
+        sender = sender_of(flow);
         if (!sender)
             return QUICPIPE_UNBOUND;
+        now_ns = bpf_ktime_get_coarse_ns();
     }
-    count(flow, sender, packet->udp_bytes, now_ns);
+    if (now_ns) {
+        flow->jiffies = jiffies;
+        flow->last_seen_ns = now_ns;
+        sender->last_seen_ns = now_ns;
+    }
+    count(flow, sender, packet->udp_bytes);
     rewrite(packet, binding, flow);
     return QUICPIPE_FORWARDED;
 }
@@ -388,9 +443,11 @@ QUICPIPE_INLINE enum quicpipe_reason judge(struct xdp_md *context)
 {
     struct quicpipe_cursor cursor = {(void *)(long)context->data, (void *)(long)context->data_end};
     struct quicpipe_packet packet = {};
+    struct quicpipe_binding *binding;
     struct quicpipe_config *now;
     enum quicpipe_reason reason;
     __u16 port;
+    __u32 slot = 0;
     __u32 zero = 0;
 
     reason = quicpipe_parse_udp(&cursor, &packet);
@@ -407,7 +464,15 @@ QUICPIPE_INLINE enum quicpipe_reason judge(struct xdp_md *context)
     reason = quicpipe_parse_quic(&cursor, &packet);
     if (reason != QUICPIPE_FORWARDED)
         return reason;
-    return relay(context, now, &packet);
+    binding = find_binding(packet.id, &slot);
+    if (!binding)
+        return not_bound(now, &packet);
+    if (packet.ip_bytes > now->max_packet_bytes)
+        return QUICPIPE_TOO_BIG;
+    reason = quicpipe_parse_limits(&packet);
+    if (reason != QUICPIPE_FORWARDED)
+        return reason;
+    return relay(context, &packet, binding, slot);
 }
 
 int quicpipe_filter(struct xdp_md *context)

@@ -18,6 +18,7 @@
 #define QUICPIPE_ID_BYTES 12
 #endif
 
+#define QUICPIPE_HINTS 8192   /* for each CPU, a power of two */
 #define QUICPIPE_HOSTS 8      /* addresses of the relay, of each IP version */
 #define QUICPIPE_PORT_WORDS 1024 /* 65,536 ports, a bit each */
 
@@ -72,10 +73,19 @@ struct quicpipe_address { /* IPv4 as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2) */
 
 /* Tags are never used twice, and never 0: they tell a slot's user from the one before. */
 
+/* One binding, in its slot. Userspace writes all of it before the slot can be found, and never
+ * changes it then, but for the tag. */
 struct quicpipe_binding {
     struct quicpipe_address to;
+    __u32 tag; /* 0: no longer bound */
+    struct quicpipe_id id;
+    __u8 unused[40 - QUICPIPE_ID_BYTES];
+};
+
+/* One CPU's guess which slot an ID has. */
+struct quicpipe_hint {
+    __u32 first; /* bytes of the ID */
     __u32 slot;
-    __u32 tag;
 };
 
 struct quicpipe_source {
@@ -89,15 +99,16 @@ struct quicpipe_flow {
     __u64 packets;
     __u64 bytes;        /* UDP payload, as userspace counts */
     __u64 last_seen_ns; /* CLOCK_MONOTONIC_COARSE */
+    __u32 jiffies;      /* when that clock was read last */
     __u32 tag;          /* of the binding */
     __u32 sender;       /* slot */
     __u32 sender_tag;
     __u32 interface;
+    __u16 is_ipv4;
     __be16 next_hop[3]; /* MAC address */
-    __u16 tick;         /* when it was decided: valid for about a second */
     __u16 ip_change;    /* to add to the one's complement of the checksums */
     __u16 udp_change;
-    __u32 unused[2];
+    __u32 unused;
 };
 
 /* One CPU's record of one sender: a cache line. The address and the tag are userspace's to write. */

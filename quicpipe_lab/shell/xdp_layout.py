@@ -9,6 +9,7 @@ from enum import IntEnum
 
 from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.protocol.connection_id import CONNECTION_ID_LENGTH
 
 HOSTS = 8
 PORT_WORDS = 1024
@@ -63,7 +64,12 @@ class Address(ctypes.Structure):
 
 
 class Binding(ctypes.Structure):
-    _fields_ = (("to", Address), ("slot", ctypes.c_uint32), ("tag", ctypes.c_uint32))
+    _fields_ = (
+        ("to", Address),
+        ("tag", ctypes.c_uint32),
+        ("id", ctypes.c_uint8 * CONNECTION_ID_LENGTH),
+        ("unused", ctypes.c_uint8 * (40 - CONNECTION_ID_LENGTH)),
+    )
 
 
 class Source(ctypes.Structure):
@@ -79,15 +85,16 @@ class Flow(ctypes.Structure):
         ("packets", ctypes.c_uint64),
         ("bytes", ctypes.c_uint64),
         ("last_seen_ns", ctypes.c_uint64),
+        ("jiffies", ctypes.c_uint32),
         ("tag", ctypes.c_uint32),
         ("sender", ctypes.c_uint32),
         ("sender_tag", ctypes.c_uint32),
         ("interface", ctypes.c_uint32),
+        ("is_ipv4", ctypes.c_uint16),
         ("next_hop", ctypes.c_uint16 * 3),
-        ("tick", ctypes.c_uint16),
         ("ip_change", ctypes.c_uint16),
         ("udp_change", ctypes.c_uint16),
-        ("unused", ctypes.c_uint32 * 2),
+        ("unused", ctypes.c_uint32),
     )
 
 

@@ -6,9 +6,11 @@ system call, at any time. A slot that was given back is used again last of all, 
 users apart (xdp/quicpipe_shared.h).
 
 The order of changes is what makes them safe while packets come: a sender is known before its
-bindings are, and forgotten after them; a record is emptied before its slot is used again.
+bindings are, and forgotten after them; a record is written before it can be found, and not changed
+as long as it can.
 """
 
+import array
 import ctypes
 import itertools
 import mmap
@@ -22,11 +24,12 @@ from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.connection_id import CONNECTION_ID_LENGTH
 from quicpipe_lab.shell import bpf
 from quicpipe_lab.shell.xdp import Program
-from quicpipe_lab.shell.xdp_layout import Flow, Sender, pack_address
+from quicpipe_lab.shell.xdp_layout import Binding, Flow, Sender, pack_address
 
-_BINDING = struct.Struct("=20sII")
+_TO_AND_TAG = struct.Struct("=20sI")
 _SOURCE = struct.Struct("=III")
 _COUNTERS = struct.Struct("=QQQ")
+_BINDING_BYTES = ctypes.sizeof(Binding)
 _FLOW_BYTES, _SENDER_BYTES = ctypes.sizeof(Flow), ctypes.sizeof(Sender)
 _NUMBER = struct.Struct("=I")
 _SECOND_NS = 1e9
@@ -66,7 +69,8 @@ class SenderCounters(NamedTuple):
 def memory_bytes(capacity: int, cpus: int | None = None) -> int:
     """About what the maps take in the kernel for so many bindings (of so many possible CPUs)."""
     record = _FLOW_BYTES + _SENDER_BYTES
-    return capacity * (248 + record * (cpus or bpf.possible_cpus())) + (1 << 21)
+    cpus = cpus or bpf.possible_cpus()
+    return capacity * (248 + record * cpus) + (1 << 16) * cpus + (1 << 21)
 
 
 class _Sender:
@@ -90,7 +94,7 @@ class _Slots:
         self._returned: deque[int] = deque()
 
     def take(self) -> tuple[int, bool]:
-        """A slot, and whether it was in use before."""
+        """A slot, and whether it was in use before. Raises IndexError where none is left."""
         for slot in self._fresh:
             return slot, False
         return self._returned.popleft(), True
@@ -100,7 +104,7 @@ class _Slots:
 
 
 class _Records:
-    """A mapped array of records, one for each slot and CPU."""
+    """A mapped array of records, one for each slot and, unless ``cpus`` is 1, each CPU."""
 
     def __init__(self, map_fd: int, capacity: int, cpus: int, record_bytes: int) -> None:
         self._bytes = record_bytes
@@ -144,12 +148,13 @@ class BindingTable:
         cpus = bpf.possible_cpus()
         self.capacity = capacity
         self._id_length = connection_id_length
-        self._bindings_fd = program.map_fd("bindings")
+        self._slots_fd = program.map_fd("slots")
         self._sources_fd = program.map_fd("sources")
+        self._records = _Records(program.map_fd("bindings"), capacity, 1, _BINDING_BYTES)
         self._flows = _Records(program.map_fd("flows"), capacity, cpus, _FLOW_BYTES)
         self._sender_records = _Records(program.map_fd("senders"), capacity, cpus, _SENDER_BYTES)
-        self._flow_slots = _Slots(capacity)
-        self._sender_slots = _Slots(capacity)
+        self._free = _Slots(capacity)
+        self._sender_free = _Slots(capacity)
         self._tags = itertools.count(1)
         self._bound: dict[bytes, tuple[int, TransportAddress]] = {}
         self._senders: dict[TransportAddress, _Sender] = {}
@@ -163,32 +168,30 @@ class BindingTable:
     def bind(self, bindings: Iterable[tuple[bytes, TransportAddress]]) -> None:
         """Bind all of them, also to another address than before, or none and FilterFullError."""
         wanted = dict(bindings)
-        new = sum(connection_id not in self._bound for connection_id in wanted)
-        if len(self._bound) + new > self.capacity:
-            raise FilterFullError(f"the filter holds {self.capacity} connection IDs")
-        # Bound anew, an ID must not be its old address's last one before it is the new one's.
-        before = [self._bound[one][1] for one in wanted if one in self._bound]
-        keys, values = bytearray(), bytearray()
+        self._check_room(wanted)
+        if not wanted:
+            return
+        before = {one: self._bound[one] for one in wanted if one in self._bound}
+        numbers = array.array("I")
         for connection_id, address in wanted.items():
-            keys += self._checked(connection_id)
+            slot = self._take_slot(before)  # first: a sender has one, too, whoever has a slot
             sender = self._senders.get(address) or self._add_sender(address)
             sender.bindings += 1
-            slot = self._slot_of(connection_id)
+            record = _TO_AND_TAG.pack(sender.packed, self._next_tag()) + connection_id
+            self._records.write(slot, record)
             self._bound[connection_id] = slot, address
-            values += _BINDING.pack(sender.packed, slot, self._next_tag())
-        if wanted:
-            bpf.update_batch(self._bindings_fd, keys, values, len(wanted))
-        for address in before:
-            self._drop_from_sender(address)
+            numbers.append(slot)
+        keys = bytearray().join(wanted)
+        bpf.update_batch(self._slots_fd, keys, bytearray(numbers.tobytes()), len(wanted))
+        for slot, address in before.values():
+            self._give_back(slot, address)
 
     def unbind(self, connection_id: bytes) -> bool:
         """Whether it was bound."""
         if (bound := self._bound.pop(connection_id, None)) is None:
             return False
-        slot, address = bound
-        bpf.delete(self._bindings_fd, connection_id)
-        self._flow_slots.give_back(slot)
-        self._drop_from_sender(address)
+        bpf.delete(self._slots_fd, connection_id)
+        self._give_back(*bound)
         return True
 
     def set_passing(self, address: TransportAddress, is_passing: bool) -> bool:
@@ -214,31 +217,49 @@ class BindingTable:
         ]
 
     def close(self) -> None:
+        self._records.close()
         self._flows.close()
         self._sender_records.close()
 
     # Parts
 
-    def _checked(self, connection_id: bytes) -> bytes:
-        if len(connection_id) != self._id_length:
-            raise LocalProtocolError(
-                f"a connection ID of {len(connection_id)} bytes, not {self._id_length}"
-            )
-        return connection_id
+    def _check_room(self, wanted: Iterable[bytes]) -> None:
+        new = 0
+        for connection_id in wanted:
+            if len(connection_id) != self._id_length:
+                raise LocalProtocolError(
+                    f"a connection ID of {len(connection_id)} bytes, not {self._id_length}"
+                )
+            new += connection_id not in self._bound
+        if len(self._bound) + new > self.capacity:
+            raise FilterFullError(f"the filter holds {self.capacity} connection IDs")
 
     def _next_tag(self) -> int:
         return next(self._tags) % 0xFFFFFFFF + 1
 
-    def _slot_of(self, connection_id: bytes) -> int:
-        if (bound := self._bound.get(connection_id)) is not None:
-            return bound[0]
-        slot, was_used = self._flow_slots.take()
+    def _take_slot(self, replaced: dict[bytes, tuple[int, TransportAddress]]) -> int:
+        """An empty one. What is bound anew moves to another slot, so that nobody finds a record
+        that is half the old and half the new; where there is none left, it is unbound before, and
+        its packets go by userspace for a moment."""
+        try:
+            slot, was_used = self._free.take()
+        except IndexError:
+            connection_id, bound = replaced.popitem()
+            bpf.delete(self._slots_fd, connection_id)
+            self._give_back(*bound)
+            slot, was_used = self._free.take()
         if was_used:
             self._flows.write(slot, bytes(_FLOW_BYTES))
         return slot
 
+    def _give_back(self, slot: int, address: TransportAddress) -> None:
+        """A slot by which nobody finds its binding any more, but for guesses."""
+        self._records.write_at(slot, int(Binding.tag.offset), bytes(_NUMBER.size))
+        self._free.give_back(slot)
+        self._drop_from_sender(address)
+
     def _add_sender(self, address: TransportAddress) -> _Sender:
-        slot, _ = self._sender_slots.take()
+        slot, _ = self._sender_free.take()
         sender = _Sender(pack_address(address), slot, self._next_tag())
         record = bytes(_COUNTERS.size) + sender.packed
         self._sender_records.write(slot, record.ljust(_SENDER_BYTES, b"\0"))
@@ -263,4 +284,4 @@ class BindingTable:
             del self._senders[address]
             bpf.delete(self._sources_fd, sender.packed)
             self._write_tag(sender, 0)
-            self._sender_slots.give_back(sender.slot)
+            self._sender_free.give_back(sender.slot)
