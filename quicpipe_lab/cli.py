@@ -1,6 +1,7 @@
 """The command line: arguments to calls to text. Imports what a command needs when it is run."""
 
 import argparse
+import dataclasses
 import json
 import os
 import re
@@ -126,6 +127,8 @@ def _scenario(arguments: argparse.Namespace) -> int:
     from quicpipe_lab.backends import base
 
     scenario = resources.find_scenario(arguments.name)
+    if arguments.xdp is not None:
+        scenario = dataclasses.replace(scenario, xdp=arguments.xdp)
     watcher = console.watcher(scenario, quiet=arguments.json)
     with _orderly_end(), watcher:
         result = base.run(
@@ -234,9 +237,16 @@ def _relay(arguments: argparse.Namespace) -> int:
         events=arguments.events,
         qlog=arguments.qlog,
         keylog=arguments.keylog,
-        xdp=arguments.xdp,
+        xdp=tuple(arguments.xdp or _xdp_interfaces()),
+        xdp_mode=arguments.xdp_mode,
+        xdp_capacity=arguments.xdp_capacity,
     )
     return relay_program.run_relay(options)
+
+
+def _xdp_interfaces() -> list[str]:
+    """What the environment says; the original's variable names one."""
+    return [name for name in os.environ.get("QUICPIPE_XDP_IFACE", "").split(",") if name]
 
 
 def _silence_libraries() -> None:
@@ -338,6 +348,12 @@ def _add_scenario(commands: Any) -> None:
         action="store_false",
         help="trust the NATs to be what they are declared to be",
     )
+    parser.add_argument(
+        "--xdp",
+        choices=("off", "on", "generic"),
+        help="have the relay forward in the kernel: in its interface's driver, or (generic) behind"
+        " it; default: as the scenario says, which mostly is off",
+    )
     parser.set_defaults(run=_scenario)
 
 
@@ -390,8 +406,23 @@ def _add_relay(commands: Any) -> None:
     parser.add_argument(
         "--xdp",
         metavar="IFACE",
-        default=os.environ.get("QUICPIPE_XDP_IFACE") or None,
-        help="relay in the kernel on this interface (default: $QUICPIPE_XDP_IFACE)",
+        action="append",
+        help="forward in the kernel on this interface; may be given again for others"
+        " (default: $QUICPIPE_XDP_IFACE, several with commas)",
+    )
+    parser.add_argument(
+        "--xdp-mode",
+        choices=("native", "generic", "offload"),
+        help="in the interface's driver, behind it, or in its hardware; default: native, where the"
+        " driver cannot generic",
+    )
+    parser.add_argument(
+        "--xdp-capacity",
+        type=_positive,
+        default=4096,
+        metavar="N",
+        help="connection IDs that the kernel can know; others are forwarded by this program"
+        " (default: 4096)",
     )
     parser.add_argument(
         "--no-offload",

@@ -113,6 +113,10 @@ class Program:
             why = "it has an XDP program already" if error.errno == errno.EBUSY else error.strerror
             raise QuicpipeLabError(f"no {mode} XDP on {interface!r}: {why}") from None
 
+    def link_fd(self, interface: str) -> int:
+        """Keeps the program attached there for as long as anybody has this descriptor open."""
+        return self._links[interface]
+
     def detach(self, interface: str) -> None:
         """Undo attach."""
         os.close(self._links.pop(interface))
