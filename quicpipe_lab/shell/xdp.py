@@ -37,7 +37,7 @@ class Mode(StrEnum):
 
     NATIVE = "native"
     GENERIC = "generic"
-    OFFLOADED = "offloaded"
+    OFFLOADED = "offload"
 
 
 _MODE_FLAGS = {Mode.GENERIC: 1 << 1, Mode.NATIVE: 1 << 2, Mode.OFFLOADED: 1 << 3}

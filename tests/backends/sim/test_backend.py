@@ -102,3 +102,13 @@ def test_an_unknown_backend_is_bad_input(tmp_path: Path) -> None:
     done = run_cli("scenario", "nat-to-nat", "--backend", "moon", "--run-dir", str(tmp_path))
     assert done.returncode == 2
     assert "'moon' is none of auto, netns, sim" in done.stderr
+
+
+def test_relaying_in_a_kernel_is_refused_by_name(tmp_path: Path) -> None:
+    done = run_cli(
+        *("scenario", "relayed", "--backend", "sim", "--xdp", "on"),
+        *("--run-dir", str(tmp_path)),
+    )
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert "--xdp" in done.stderr
