@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,8 @@ from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.result import RelayedBy, RunResult
 from quicpipe_lab.model.scenario import Outcome, Scenario, Xdp
 from quicpipe_lab.model.topology import CORE, Link
-from quicpipe_lab.shell.capture import CapturedFrame, read
+from quicpipe_lab.shell.pcapng import read
+from quicpipe_lab.traffic.frame import CapturedFrame
 from tests.nobody import python_of_nobody
 
 pytestmark = [pytest.mark.netns, pytest.mark.bpf]
@@ -39,7 +40,7 @@ class Relayed(NamedTuple):
     is_intact: bool
 
 
-def relayed(frames: Iterator[CapturedFrame]) -> list[Relayed]:
+def relayed(frames: Iterable[CapturedFrame]) -> list[Relayed]:
     """As seen at the core's end of the relay's link, which the filter's packets pass as well."""
     found = []
     for frame in frames:
@@ -88,7 +89,7 @@ def test_the_capture_holds_what_the_filter_counted(xdp: Xdp, mode: str, tmp_path
     assert by.mode == mode
     assert by.filter_share > 0.99
 
-    seen = relayed(read(tmp_path / "capture.pcapng"))
+    seen = relayed(read(tmp_path / "capture.pcapng").frames)
     # What the relay's process sends has its checksums made later, by nobody, as on any veth.
     assert all(one.is_intact for one in seen if one.ttl != OWN_TTL)
     # From alice or bob through a NAT and the core: 62, and one less by the filter.
@@ -118,13 +119,16 @@ def test_a_relay_whose_link_is_carried_by_a_process(tmp_path: Path) -> None:
     by = run(dataclasses.replace(scenario, topology=topology, xdp=Xdp.ON), tmp_path).relayed_by
     assert by is not None
     assert by.filter_share > 0.99
-    assert Counter(one.ttl for one in relayed(read(tmp_path / "capture.pcapng")))[61] == by.filter
+    assert (
+        Counter(one.ttl for one in relayed(read(tmp_path / "capture.pcapng").frames))[61]
+        == by.filter
+    )
 
 
 def test_without_xdp_all_is_userspaces(tmp_path: Path) -> None:
     by = run(resources.find_scenario("symmetric-to-symmetric"), tmp_path).relayed_by
     assert by == RelayedBy(by.userspace if by else 0)
-    assert len(relayed(read(tmp_path / "capture.pcapng"))) == by.userspace > 1000
+    assert len(relayed(read(tmp_path / "capture.pcapng").frames)) == by.userspace > 1000
 
 
 @pytest.mark.parametrize("word", ["on", "generic"])
