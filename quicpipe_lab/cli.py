@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from quicpipe_lab import lab_commands, nat_report
+from quicpipe_lab import lab_commands, nat_report, run_commands
 from quicpipe_lab.errors import (
     BackendUnavailableError,
     QuicpipeLabError,
@@ -318,6 +318,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_matrix(commands)
     lab_commands.add(commands)
     nat_report.add(commands)
+    run_commands.add(commands)
     _add_relay(commands)
     _add_dial(commands)
     _add_accept(commands)
