@@ -1,7 +1,6 @@
 """The command line: arguments to calls to text. Imports what a command needs when it is run."""
 
 import argparse
-import dataclasses
 import json
 import os
 import re
@@ -10,15 +9,18 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from quicpipe_lab import lab_commands, nat_report, run_commands
+from quicpipe_lab import lab_commands, nat_report
 from quicpipe_lab.errors import (
     BackendUnavailableError,
     QuicpipeLabError,
     RemoteProtocolError,
     UnsupportedBehaviorError,
 )
+
+if TYPE_CHECKING:
+    from quicpipe_lab.backends.many import Manner
 
 OK, DIFFERENT, BAD_INPUT, CANNOT = 0, 1, 2, 3
 """Exit statuses: as expected; another outcome; bad input; not on this machine."""
@@ -127,8 +129,6 @@ def _scenario(arguments: argparse.Namespace) -> int:
     from quicpipe_lab.backends import base
 
     scenario = resources.find_scenario(arguments.name)
-    if arguments.xdp is not None:
-        scenario = dataclasses.replace(scenario, xdp=arguments.xdp)
     watcher = console.watcher(scenario, quiet=arguments.json)
     with _orderly_end(), watcher:
         result = base.run(
@@ -182,8 +182,7 @@ def _matrix(arguments: argparse.Namespace) -> int:
     return report(
         cells,
         run_dir=arguments.run_dir,
-        jobs=arguments.jobs,
-        capture=arguments.capture,
+        manner=_manner(arguments),
         json_wanted=arguments.json,
     )
 
@@ -199,10 +198,15 @@ def _situations(arguments: argparse.Namespace) -> int:
     return report_situations(
         situations(arguments.trials),
         run_dir=arguments.run_dir,
-        jobs=arguments.jobs,
-        capture=arguments.capture,
+        manner=_manner(arguments),
         json_wanted=arguments.json,
     )
+
+
+def _manner(arguments: argparse.Namespace) -> "Manner":
+    from quicpipe_lab.backends.many import Manner
+
+    return Manner(arguments.backend, arguments.jobs, arguments.capture)
 
 
 def _peer(arguments: argparse.Namespace) -> int:
@@ -237,16 +241,9 @@ def _relay(arguments: argparse.Namespace) -> int:
         events=arguments.events,
         qlog=arguments.qlog,
         keylog=arguments.keylog,
-        xdp=tuple(arguments.xdp or _xdp_interfaces()),
-        xdp_mode=arguments.xdp_mode,
-        xdp_capacity=arguments.xdp_capacity,
+        xdp=arguments.xdp,
     )
     return relay_program.run_relay(options)
-
-
-def _xdp_interfaces() -> list[str]:
-    """What the environment says; the original's variable names one."""
-    return [name for name in os.environ.get("QUICPIPE_XDP_IFACE", "").split(",") if name]
 
 
 def _silence_libraries() -> None:
@@ -318,7 +315,6 @@ def _parser() -> argparse.ArgumentParser:
     _add_matrix(commands)
     lab_commands.add(commands)
     nat_report.add(commands)
-    run_commands.add(commands)
     _add_relay(commands)
     _add_dial(commands)
     _add_accept(commands)
@@ -349,12 +345,6 @@ def _add_scenario(commands: Any) -> None:
         action="store_false",
         help="trust the NATs to be what they are declared to be",
     )
-    parser.add_argument(
-        "--xdp",
-        choices=("off", "on", "generic"),
-        help="have the relay forward in the kernel: in its interface's driver, or (generic) behind"
-        " it; default: as the scenario says, which mostly is off",
-    )
     parser.set_defaults(run=_scenario)
 
 
@@ -383,7 +373,10 @@ def _add_matrix(commands: Any) -> None:
     )
     parser.add_argument("--link", metavar="PRESET", help="both homes' lines, as dsl or lte")
     parser.add_argument("--trials", type=_positive, default=1, metavar="N", help="runs of each")
-    parser.add_argument("--jobs", type=_positive, default=4, metavar="N", help="labs at a time")
+    parser.add_argument(
+        "--backend", default="netns", help="netns, the real kernel (default); sim, virtual time"
+    )
+    parser.add_argument("--jobs", type=_positive, metavar="N", help="runs at a time")
     parser.add_argument("--capture", action="store_true", help="capture every run")
     parser.add_argument(
         "--run-dir", type=Path, metavar="DIR", help="where to put results, or go on from there"
@@ -407,23 +400,8 @@ def _add_relay(commands: Any) -> None:
     parser.add_argument(
         "--xdp",
         metavar="IFACE",
-        action="append",
-        help="forward in the kernel on this interface; may be given again for others"
-        " (default: $QUICPIPE_XDP_IFACE, several with commas)",
-    )
-    parser.add_argument(
-        "--xdp-mode",
-        choices=("native", "generic", "offload"),
-        help="in the interface's driver, behind it, or in its hardware; default: native, where the"
-        " driver cannot generic",
-    )
-    parser.add_argument(
-        "--xdp-capacity",
-        type=_positive,
-        default=4096,
-        metavar="N",
-        help="connection IDs that the kernel can know; others are forwarded by this program"
-        " (default: 4096)",
+        default=os.environ.get("QUICPIPE_XDP_IFACE") or None,
+        help="relay in the kernel on this interface (default: $QUICPIPE_XDP_IFACE)",
     )
     parser.add_argument(
         "--no-offload",

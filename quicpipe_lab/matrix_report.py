@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from quicpipe_lab.analysis import matrix as analysis
+from quicpipe_lab.backends.many import Manner
 from quicpipe_lab.backends.matrix import Cell, CellResult, run_matrix
 from quicpipe_lab.backends.situations import Situation
 from quicpipe_lab.errors import BackendUnavailableError
 
 
 def report(
-    cells: Sequence[Cell], *, run_dir: Path | None, jobs: int, capture: bool, json_wanted: bool
+    cells: Sequence[Cell], *, run_dir: Path | None, manner: Manner, json_wanted: bool
 ) -> int:
     """Run, print, save the figure; the exit status is 1 where any run ended unexpectedly."""
     directory = run_dir or Path("runs") / time.strftime("matrix-%Y%m%d-%H%M%S")
     started_s = time.monotonic()
     with _Progress(len(cells), quiet=json_wanted) as progress:
-        results = run_matrix(cells, directory, jobs=jobs, capture=capture, observe=progress.take)
+        results = run_matrix(cells, directory, manner=manner, observe=progress.take)
     took_s = time.monotonic() - started_s
     summary = analysis.summary(results) | {"wall_s": round(took_s, 3), "run_dir": str(directory)}
     figures = _save_figures(results, directory, quiet=json_wanted)
@@ -37,15 +38,14 @@ def report_situations(
     runs: Sequence[Situation],
     *,
     run_dir: Path | None,
-    jobs: int,
-    capture: bool,
+    manner: Manner,
     json_wanted: bool,
 ) -> int:
     """As ``report``, for what has no rows and columns: one line for each, with the reason."""
     directory = run_dir or Path("runs") / time.strftime("situations-%Y%m%d-%H%M%S")
     started_s = time.monotonic()
     with _Progress(len(runs), quiet=json_wanted) as progress:
-        results = run_matrix(runs, directory, jobs=jobs, capture=capture, observe=progress.take)
+        results = run_matrix(runs, directory, manner=manner, observe=progress.take)
     wall_s = round(time.monotonic() - started_s, 3)
     told = [
         {

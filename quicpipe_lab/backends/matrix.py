@@ -1,24 +1,15 @@
-"""Every NAT against every NAT: the real programs, several labs at a time, resumable.
-
-One process a run, forked from this one, which has imported everything before: a run costs little
-more than its own work.
-"""
+"""Every NAT against every NAT: several runs at a time, resumable."""
 
 import itertools
 import json
-import os
-import select
-import signal
-import sys
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from quicpipe_lab.backends.base import run_in
-from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
+from quicpipe_lab.backends.many import Manner, run_many
+from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model import link_presets
 from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.expectation import can_go_direct, is_a_race
@@ -56,8 +47,6 @@ IPV6_ROUTERS: Mapping[str, NatBehavior] = MappingProxyType(
 )
 """What routers do to IPv6, by name; where they filter, as the most common home router does."""
 
-DEFAULT_JOBS = 4
-"""Labs at a time on two cores: a run waits for its punching much of the time."""
 TRANSFER_BYTES = 65536
 SETTLED_WITHIN_S = 30.0
 _RESULTS = "cells.jsonl"
@@ -222,8 +211,7 @@ def run_matrix(
     cells: Sequence[Run],
     run_dir: Path,
     *,
-    jobs: int = DEFAULT_JOBS,
-    capture: bool = False,
+    manner: Manner | None = None,
     observe: Callable[[CellResult], None] = lambda _: None,
 ) -> list[CellResult]:
     """Run what ``run_dir`` has no result of yet; all results, in the order of ``cells``.
@@ -233,12 +221,12 @@ def run_matrix(
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     done = dict(_read_results(run_dir / _RESULTS))
-    _preload()
+    waiting = [one for one in cells if _key(one) not in done]
+    tasks = [(one.scenario(), run_dir / one.name) for one in waiting]
     with (run_dir / _RESULTS).open("a", encoding="utf-8") as file:
-        for cell, result in _run_all(
-            [one for one in cells if _key(one) not in done], run_dir, jobs, capture
-        ):
-            done[_key(cell)] = result
+        for number, outcome in run_many(tasks, manner or Manner()):
+            cell = waiting[number]
+            done[_key(cell)] = result = _judged(cell, outcome)
             file.write(json.dumps(asdict(result)) + "\n")
             file.flush()
             observe(result)
@@ -264,68 +252,7 @@ def _read_results(path: Path) -> Iterator[tuple[tuple[str, str, int], CellResult
         yield (result.row, result.column, result.trial), result
 
 
-def _preload() -> None:
-    """Import once what every run needs."""
-    from quicpipe_lab.backends.netns import backend, encoding, programs
-
-    programs.preload()
-    del backend, encoding
-
-
-def _run_all(
-    cells: Iterable[Run], run_dir: Path, jobs: int, capture: bool
-) -> Iterator[tuple[Run, CellResult]]:
-    waiting = iter(cells)
-    running: dict[int, tuple[Run, int]] = {}
-    try:
-        while True:
-            for cell in itertools.islice(waiting, jobs - len(running)):
-                pid = _fork_run(cell, run_dir / cell.name, capture)
-                running[os.pidfd_open(pid)] = cell, pid
-            if not running:
-                return
-            for pidfd in select.select(list(running), [], [])[0]:
-                cell, pid = running.pop(pidfd)
-                os.close(pidfd)
-                status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-                yield cell, _result_of(cell, run_dir / cell.name, status)
-    finally:
-        for pidfd, (_, pid) in running.items():
-            os.kill(pid, signal.SIGKILL)  # its lab goes with it
-            os.waitpid(pid, 0)
-            os.close(pidfd)
-
-
-def _fork_run(cell: Run, run_dir: Path, capture: bool) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        from quicpipe_lab.backends.netns import syscalls
-        from quicpipe_lab.backends.netns.backend import NetnsBackend
-
-        syscalls.set_parent_death_signal(signal.SIGKILL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
-        run_dir.mkdir(exist_ok=True)
-        backend = NetnsBackend(fork_labs=True, capture=capture)
-        run_in(backend, cell.scenario(), run_dir, lambda _: None, certify=False)
-        status = 0
-    except QuicpipeLabError as error:
-        (run_dir / "complaint").write_text(str(error), encoding="utf-8")
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
-
-
-def _result_of(cell: Run, run_dir: Path, status: int) -> CellResult:
-    if status != 0:
-        complaint = run_dir / "complaint"
-        problem = complaint.read_text("utf-8") if complaint.exists() else f"status {status}"
-        raise QuicpipeLabError(f"the run of {cell.row} against {cell.column} failed: {problem}")
-    result = RunResult.from_json(json.loads((run_dir / "result.json").read_text("utf-8")))
+def _judged(cell: Run, result: RunResult) -> CellResult:
     direct_s = None
     if result.times_s.direct is not None and result.punching_s is not None:
         direct_s = round(result.times_s.direct - result.punching_s, 6)

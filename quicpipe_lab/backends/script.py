@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from quicpipe_lab.backends.journal import Journal
 from quicpipe_lab.backends.transfer import EchoMismatchError, Transfer
+from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model import scenario as model
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.link_model import LinkCounters
@@ -176,8 +177,12 @@ class Script:
             progress = {"echoed_bytes": transfer.echoed_bytes, "size_bytes": transfer.size_bytes}
             self._journal.observe(Event(now, self.scenario.dialer, "progress", progress))
 
-    def judge(self, certificates: Sequence[Certificate]) -> None:
+    def judge(self, certify: Callable[[], Sequence[Certificate]]) -> None:
         """Nothing begins in a lab whose NATs are not what the scenario says. RunFailedError."""
+        try:
+            certificates = certify()
+        except QuicpipeLabError as error:
+            raise RunFailedError(str(error)) from None
         self._record.certified = {one.name: one.summary() for one in certificates}
         for one in certificates:
             if (difference := one.difference()) is not None:

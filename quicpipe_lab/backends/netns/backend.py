@@ -9,29 +9,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quicpipe_lab.backends.base import Observer
+from quicpipe_lab.backends.carried import RELAY_PORT, carried
 from quicpipe_lab.backends.journal import Journal
 from quicpipe_lab.backends.netns.actor import OOB_FD, Actor
 from quicpipe_lab.backends.netns.certification import Certification
 from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.backends.netns.reactor import Reactor
 from quicpipe_lab.backends.netns.recording import Recording
-from quicpipe_lab.backends.netns.xdp_link import require_root
-from quicpipe_lab.backends.script import END_WITHIN_S, RunFailedError, Script
+from quicpipe_lab.backends.script import END_WITHIN_S, Script
 from quicpipe_lab.backends.summary import RunRecord, summarize
 from quicpipe_lab.backends.transfer import Transfer
-from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
+from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.event import Event
-from quicpipe_lab.model.interface import interface_name
 from quicpipe_lab.model.result import Clock, RunResult
-from quicpipe_lab.model.scenario import Scenario, Xdp
-from quicpipe_lab.traffic.frame import CapturedFrame
-from quicpipe_lab.traffic.wireshark import out_of_band_frame
-
-RELAY_PORT = 443
-"""HTTP/3's own port, which even strict firewalls let out."""
-CANNOT = 3
-"""The exit status of a program that this machine cannot run."""
+from quicpipe_lab.model.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -46,8 +38,6 @@ class NetnsBackend:
         self, scenario: Scenario, run_dir: Path, observe: Observer, *, certify: bool = False
     ) -> RunResult:
         """See Backend.run."""
-        if scenario.xdp is not Xdp.OFF:
-            require_root()
         with ExitStack() as stack:
             return _Run(self, scenario, run_dir, observe, stack).execute(certify)
 
@@ -89,10 +79,6 @@ class _Run:
         if certify:  # goes on while the lab gets ready
             self._certification = Certification(lab)
             self._stack.callback(self._certification.close)
-        self._xdp_peer = None
-        if self.scenario.xdp is not Xdp.OFF:  # so does this
-            native = self.scenario.xdp is Xdp.ON
-            self._xdp_peer = lab.prepare_xdp_peer(self.scenario.relay, native=native)
         recording = None
         if self.backend.capture:
             recording = self._stack.enter_context(Recording(lab, self.run_dir))
@@ -104,7 +90,7 @@ class _Run:
         self._script.note("lab-down")
         secrets = self._gather_keys()
         if recording is not None:
-            self.record.capture = recording.write(self._carried(), secrets)
+            self.record.capture = recording.write(carried(self.scenario, self._journal), secrets)
         self._script.note("done")
         return summarize(self.scenario, self.record, self.run_dir, self.backend.name)
 
@@ -117,17 +103,12 @@ class _Run:
 
     def begin(self) -> None:
         """See Stage.begin."""
+        if self._certification is not None:
+            self._script.judge(self._certification.finish)
         address = str(TransportAddress(self.scenario.relay_host, RELAY_PORT))
         # A capture shows what the wire would carry: each datagram by itself.
-        command = ["relay", "--bind", address, "--ephemeral", "--no-offload", *self._relay_xdp]
-        if self._xdp_peer is not None:  # compiles its filter while the NATs are looked at
-            relay = self._start(self.scenario.relay, command)
-        if self._certification is not None:
-            self._certify(self._certification)
-        if self._xdp_peer is None:
-            relay = self._start(self.scenario.relay, command)
-        else:
-            self._xdp_peer.finish()
+        command = ["relay", "--bind", address, "--ephemeral", "--no-offload"]
+        relay = self._start(self.scenario.relay, command)
         to_relay = ["--relay", address, "--relay-fingerprint", self._fingerprint(relay)]
 
         accepter_reads, into_accepter = os.pipe()
@@ -142,22 +123,6 @@ class _Run:
         self._reactor.own(from_dialer)
         self._reactor.watch_reading(from_dialer, lambda: self._carry(from_dialer, into_accepter))
         self._start_dialer(trust, dialer_writes)
-
-    @property
-    def _relay_xdp(self) -> list[str]:
-        if self.scenario.xdp is Xdp.OFF:
-            return []
-        topology, relay = self.scenario.topology, self.scenario.relay
-        interface = interface_name(topology, relay, topology.uplinks[relay].upper)
-        mode = [] if self.scenario.xdp is Xdp.ON else ["--xdp-mode", "generic"]
-        return ["--xdp", interface, *mode]
-
-    def _certify(self, certification: Certification) -> None:
-        try:
-            certificates = certification.finish()
-        except QuicpipeLabError as error:
-            raise RunFailedError(str(error)) from None
-        self._script.judge(certificates)
 
     def _start_dialer(self, trust: list[str], oob: int) -> None:
         direct_after = str(self.scenario.direct_after_bytes)
@@ -234,7 +199,6 @@ class _Run:
             if not self._script.is_ending:
                 with suppress(QuicpipeLabError):  # it has closed its log, and lives on
                     actor.process.wait(END_WITHIN_S)
-                _raise_inability(actor)
                 self._script.ended_early(actor)
 
     def _merge(self, event: Event) -> None:
@@ -299,21 +263,6 @@ class _Run:
             finally:
                 actor.close()
 
-    def _carried(self) -> list[CapturedFrame]:
-        """The dialer's first packet, for the capture: as if from the relay to the accepter."""
-        ready = self._journal.last(self.scenario.dialer, "initial-ready")
-        arrived = self._journal.last("lab", "oob-arrived")
-        if ready is None or arrived is None:
-            return []
-        uplinks, clock = self.scenario.topology.uplinks, self.record.clock
-        relay, accepter = (
-            TransportAddress(str(uplinks[node].lower_address), port)
-            for node, port in ((self.scenario.relay, RELAY_PORT), (self.scenario.accepter, 0))
-        )
-        time_ns = int((clock.epoch_unix_s + arrived.t_s) * 1e9)
-        packet = bytes.fromhex(ready.data["packet"])
-        return [out_of_band_frame(time_ns, packet, relay, accepter)]
-
     def _gather_keys(self) -> bytes:
         """One SSLKEYLOGFILE for the whole run, as Wireshark wants it."""
         parts = sorted((self.run_dir / "keys").glob("*.log"))
@@ -324,10 +273,3 @@ class _Run:
         with suppress(OSError):
             (self.run_dir / "keys").rmdir()
         return text.encode()
-
-
-def _raise_inability(actor: Actor) -> None:
-    """What this machine cannot do is no outcome of the scenario. Raises BackendUnavailableError."""
-    if actor.process.poll() == CANNOT:
-        problem, _, remedy = actor.complaint().rpartition("; ")
-        raise BackendUnavailableError(problem or f"the {actor.role} cannot run here", remedy)

@@ -16,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from quicpipe_lab.backends.netns.blueprint import Blueprint
 from quicpipe_lab.backends.netns.channel import MAX_FDS, Channel, Message
 from quicpipe_lab.backends.netns.cuts import cut_interfaces, cuts_table
 from quicpipe_lab.backends.netns.failures import raise_described
@@ -26,7 +25,6 @@ from quicpipe_lab.backends.netns.links import Counters, Links
 from quicpipe_lab.backends.netns.naming import places
 from quicpipe_lab.backends.netns.plan import plan
 from quicpipe_lab.backends.netns.process import Process, pid_of, start_program
-from quicpipe_lab.backends.netns.xdp_link import XdpPeer
 from quicpipe_lab.errors import (
     BackendUnavailableError,
     LabEndedError,
@@ -95,8 +93,6 @@ class Lab:
         self._fork = fork
         self._seed = seed
         self._netem = netem
-        self._blueprint: Blueprint | None = None
-        self._xdp_peers: list[XdpPeer] = []
         self._links: Links | None = None
         self._channel: Channel | None = None
         self._supervisor: subprocess.Popen[bytes] | ForkedSupervisor | None = None
@@ -167,7 +163,6 @@ class Lab:
             _keep(text, fd)
         self._pid = pid_of(pidfd)
         os.close(pidfd)
-        self._blueprint = blueprint
         self._links = Links(self.topology, blueprint, self._seed, self._ask)
 
     def _uses_netem(self) -> bool:
@@ -198,8 +193,6 @@ class Lab:
             self._channel.close()
         if self._supervisor is not None:
             self._supervisor.wait()
-        while self._xdp_peers:
-            self._xdp_peers.pop().close()
         for fd in self._namespaces.values():
             os.close(fd)
         self._channel = self._supervisor = self._pid = None
@@ -232,14 +225,6 @@ class Lab:
     def kill(self, process: Process) -> None:
         """A program of this lab and all that it started, but for daemons."""
         self._ask({"request": "kill", "pid": process.inner_pid})
-
-    def prepare_xdp_peer(self, node: str, *, native: bool) -> XdpPeer:
-        """Begin to make the other end of a host's link fit for an XDP program on the host's end."""
-        self._require_up()
-        assert self._blueprint is not None
-        peer = XdpPeer(self._blueprint, node, native, self._ask)
-        self._xdp_peers.append(peer)
-        return peer
 
     def preload(self) -> None:
         """Have the supervisor import what ``quicpipe-lab``'s programs need, before the first."""

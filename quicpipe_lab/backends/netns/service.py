@@ -66,7 +66,6 @@ class Service:
             "wire": self._start_wire,
             "set-netem": self._set_netem,
             "netem-counters": self._netem_counters,
-            "xdp-peer": self._prepare_xdp_peer,
         }
 
     def run(self) -> None:
@@ -160,14 +159,6 @@ class Service:
 
         enter(self._files[request["node"]])
         return netem.counters(End(*request["end"])), []
-
-    def _prepare_xdp_peer(self, request: Message, fds: list[int]) -> Answer:
-        from quicpipe_lab.backends.netns import xdp_peer
-
-        node = request["node"]
-        namespace = self._wires if node == WIRES else self._files[node]
-        xdp_peer.start(namespace, request["interface"], request["native"], fds[0])
-        return {}, []
 
     def _namespaces(self, request: Message, _fds: list[int]) -> Answer:
         return {}, [os.dup(self._files[node]) for node in request["nodes"]]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quicpipe_lab.backends.base import Observer
+from quicpipe_lab.backends.carried import carried
 from quicpipe_lab.backends.journal import Journal
 from quicpipe_lab.backends.script import Script
 from quicpipe_lab.backends.sim.actor import PeerActor, RelayActor, SimActor
@@ -15,13 +16,13 @@ from quicpipe_lab.backends.sim.application import Pipe
 from quicpipe_lab.backends.sim.cast import Cast
 from quicpipe_lab.backends.sim.clock import Clock as VirtualClock
 from quicpipe_lab.backends.sim.identities import EPOCH
-from quicpipe_lab.backends.sim.network import FrameSeen, Network
+from quicpipe_lab.backends.sim.network import Network
+from quicpipe_lab.backends.sim.recording import Recording
 from quicpipe_lab.backends.summary import RunRecord, summarize
 from quicpipe_lab.backends.transfer import Transfer
-from quicpipe_lab.errors import UnsupportedBehaviorError
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import Clock, RunResult
-from quicpipe_lab.model.scenario import Scenario, Xdp
+from quicpipe_lab.model.scenario import Scenario
 from quicpipe_lab.protocol.sources import Sources, drawn_from
 
 
@@ -37,10 +38,6 @@ class SimBackend:
         self, scenario: Scenario, run_dir: Path, observe: Observer, *, certify: bool = False
     ) -> RunResult:
         """See Backend.run."""
-        if scenario.xdp is not Xdp.OFF:
-            raise UnsupportedBehaviorError(
-                "the simulator has no kernel for --xdp to relay in: use --backend netns"
-            )
         with ExitStack() as stack:
             return SimRun(self, scenario, run_dir, observe, stack).execute(certify)
 
@@ -63,20 +60,21 @@ class SimRun:
         self.scenario = scenario
         self.run_dir = run_dir
         self.clock = VirtualClock()
-        self.frames: list[FrameSeen] = []
+        epoch_s = int(EPOCH.timestamp())
+        self._recording = Recording(scenario.topology, epoch_s) if backend.capture else None
         self.network = Network(
             scenario.topology,
             self.clock,
             seed=scenario.seed,
-            observe=self.frames.append if backend.capture else None,
+            observe=self._recording.see if self._recording else None,
         )
-        self.record = RunRecord(Clock("virtual", EPOCH.timestamp()))
+        self.record = RunRecord(Clock("virtual", float(epoch_s)))
         self._watch = observe
         self._is_stirred = False
         self._journal = stack.enter_context(Journal(self.record, run_dir, self._observe))
         self._script = Script(scenario, self._journal, self)
         draw = random.Random(f"{scenario.seed}/machines").randbytes
-        self._sources = Sources(draw, lambda: EPOCH.timestamp() + self.clock.now)
+        self._sources = Sources(draw, lambda: epoch_s + self.clock.now)
         self.cast = Cast(
             scenario, self.network, self._journal, draw, self._ended, with_qlog=backend.qlog
         )
@@ -84,16 +82,21 @@ class SimRun:
         self.accepter: PeerActor | None = None
         self.dialer: PeerActor | None = None
         self._pipe: Pipe | None = None
+        self._certify = False
 
     def execute(self, certify: bool) -> RunResult:
         """Play, and gather what is left."""
-        del certify
+        self._certify = certify
         self._script.note("lab-up")
         with drawn_from(self._sources):
             self._script.play()
         self._script.note_links(self.network.link_counters())
         self._script.note("lab-down")
-        self._write_traces()
+        secrets = self._write_traces()
+        if self._recording is not None:
+            self.record.capture = self._recording.write(
+                self.run_dir / "capture.pcapng", carried(self.scenario, self._journal), secrets
+            )
         self._script.note("done")
         return summarize(self.scenario, self.record, self.run_dir, self.backend.name)
 
@@ -105,7 +108,13 @@ class SimRun:
         return self.clock.now
 
     def begin(self) -> None:
-        """See Stage.begin."""
+        """See Stage.begin. What certifies looks at a network of its own, which is built from the
+        same topology and seed: the one of the run stays untouched, and so does its clock."""
+        if self._certify:
+            from quicpipe_lab.backends.sim.prober import certify
+
+            topology, seed = self.scenario.topology, self.scenario.seed
+            self._script.judge(lambda: certify(topology, seed=seed))
         self.relay = self.cast.relay()
         self.cast.announce_accepter()
         self.dialer, self._pipe = self.cast.dialer(self._publish, self._take_echo)
@@ -190,8 +199,8 @@ class SimRun:
         self._is_stirred = True
         self._watch(event)
 
-    def _write_traces(self) -> None:
-        """As the programs leave them: see NetnsBackend."""
+    def _write_traces(self) -> bytes:
+        """As the programs leave them; the TLS secrets of all."""
         traces = dict(sorted(self.cast.traces.items()))
         keys = "".join(one.keylog.getvalue() for one in traces.values())
         (self.run_dir / "keys.log").write_text(keys, encoding="ascii")
@@ -201,3 +210,4 @@ class SimRun:
                 folder.mkdir(exist_ok=True)
                 with (folder / f"{node}.qlog").open("w", encoding="utf-8") as file:
                     json.dump(one.qlog.to_dict(), file)
+        return keys.encode("ascii")

@@ -7,6 +7,7 @@ from typing import Any
 
 from aioquic.quic.logger import QuicLogger
 
+from quicpipe_lab.backends.carried import RELAY_PORT
 from quicpipe_lab.backends.journal import Journal
 from quicpipe_lab.backends.sim.actor import Ended, PeerActor, RelayActor
 from quicpipe_lab.backends.sim.application import Echo, Pipe
@@ -24,9 +25,6 @@ from quicpipe_lab.protocol.relay import Relay
 from quicpipe_lab.protocol.relay_leg import RelayTrust, relay_configuration
 from quicpipe_lab.protocol.wire import Envelope
 from quicpipe_lab.shell.certificates import fingerprint
-
-RELAY_PORT = 443
-"""HTTP/3's own port, which even strict firewalls let out."""
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +105,14 @@ def test_an_unknown_backend_is_bad_input(tmp_path: Path) -> None:
     assert "'moon' is none of auto, netns, sim" in done.stderr
 
 
-def test_relaying_in_a_kernel_is_refused_by_name(tmp_path: Path) -> None:
-    done = run_cli(
-        *("scenario", "relayed", "--backend", "sim", "--xdp", "on"),
-        *("--run-dir", str(tmp_path)),
-    )
-    assert done.returncode == 3
-    assert done.stderr.count("\n") == 1
-    assert "--xdp" in done.stderr
+def test_where_the_matrix_is_killed_no_worker_is_left(tmp_path: Path) -> None:
+    """Workers end because nobody is there who wants their work, not by a signal of ours."""
+    command = [*COMMAND, "matrix", "--backend", "sim", "--trials", "50", "--run-dir", str(tmp_path)]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as process:
+        end_s = time.monotonic() + DEADLINE_S
+        while not list(tmp_path.glob("*/result.json")):
+            assert time.monotonic() < end_s
+        process.kill()
+    with pytest.raises(ProcessLookupError):  # nobody of its group is there
+        while time.monotonic() < end_s:
+            os.killpg(process.pid, 0)

@@ -1,0 +1,175 @@
+"""Many runs, several at a time: on the kernel each in a process of its own, simulated ones in a
+pool of processes.
+
+On the kernel all are forked from this process, which has imported everything before: a run costs
+little more than its own work, and its lab dies with it. A simulation is nothing but work, so that
+there are as many workers as cores.
+"""
+
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_all_start_methods, get_context, parent_process
+from multiprocessing.context import BaseContext
+from pathlib import Path
+
+from quicpipe_lab.backends.base import Backend, run_in
+from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
+from quicpipe_lab.model.result import RunResult
+from quicpipe_lab.model.scenario import Scenario
+
+LABS_AT_A_TIME = 4
+"""On two cores: a run waits for its punching much of the time."""
+BACKENDS = ("netns", "sim")
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How to run. ``jobs``: at a time; None for what suits the backend. ScenarioError."""
+
+    backend: str = "netns"
+    jobs: int | None = None
+    capture: bool = False
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise ScenarioError("backend", f"{self.backend!r} is none of {', '.join(BACKENDS)}")
+
+
+Task = tuple[Scenario, Path]
+"""What to run, and where to leave its files."""
+
+
+def run_many(tasks: Sequence[Task], manner: Manner) -> Iterator[tuple[int, RunResult]]:
+    """Each task's number with its result, as they end.
+
+    Raises QuicpipeLabError where a run could not be made at all; none goes on after that.
+    """
+    if manner.backend == "sim":
+        return _simulated(tasks, manner)
+    return _forked(tasks, manner)
+
+
+# On the kernel
+
+
+def _forked(tasks: Sequence[Task], manner: Manner) -> Iterator[tuple[int, RunResult]]:
+    _preload()
+    jobs = manner.jobs or LABS_AT_A_TIME
+    waiting = iter(enumerate(tasks))
+    running: dict[int, tuple[int, int]] = {}
+    try:
+        while True:
+            for number, task in islice(waiting, jobs - len(running)):
+                pid = _fork_run(*task, manner.capture)
+                running[os.pidfd_open(pid)] = number, pid
+            if not running:
+                return
+            for pidfd in select.select(list(running), [], [])[0]:
+                number, pid = running.pop(pidfd)
+                os.close(pidfd)
+                status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                yield number, _result_of(*tasks[number], status)
+    finally:
+        for pidfd, (_, pid) in running.items():
+            os.kill(pid, signal.SIGKILL)  # its lab goes with it
+            os.waitpid(pid, 0)
+            os.close(pidfd)
+
+
+def _preload() -> None:
+    """Import once what every run needs."""
+    from quicpipe_lab.backends.netns import backend, encoding, programs
+
+    programs.preload()
+    del backend, encoding
+
+
+def _fork_run(scenario: Scenario, run_dir: Path, capture: bool) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        from quicpipe_lab.backends.netns import syscalls
+        from quicpipe_lab.backends.netns.backend import NetnsBackend
+
+        syscalls.set_parent_death_signal(signal.SIGKILL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+        _run(NetnsBackend(fork_labs=True, capture=capture), scenario, run_dir)
+        status = 0
+    except QuicpipeLabError as error:
+        (run_dir / "complaint").write_text(str(error), encoding="utf-8")
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _result_of(scenario: Scenario, run_dir: Path, status: int) -> RunResult:
+    if status != 0:
+        complaint = run_dir / "complaint"
+        problem = complaint.read_text("utf-8") if complaint.exists() else f"status {status}"
+        raise QuicpipeLabError(f"the run of {scenario.name} failed: {problem}")
+    return RunResult.from_json(json.loads((run_dir / "result.json").read_text("utf-8")))
+
+
+# Simulated
+
+
+def _simulated(tasks: Sequence[Task], manner: Manner) -> Iterator[tuple[int, RunResult]]:
+    with ProcessPoolExecutor(
+        min(manner.jobs or os.cpu_count() or 1, max(1, len(tasks))),
+        mp_context=_processes(),
+        initializer=_be_a_worker,
+    ) as pool:
+        futures: dict[Future[RunResult], int] = {}
+        try:
+            for number, task in enumerate(tasks):
+                futures[pool.submit(_simulate, *task, manner.capture)] = number
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _processes() -> BaseContext:
+    """Not plain forks: whoever calls us may have threads, and a fork copies their locks."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["quicpipe_lab.backends.sim.backend"])
+    return context
+
+
+def _be_a_worker() -> None:
+    """End with the process that works are for, however it ends; and not by its Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def follow() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _simulate(scenario: Scenario, run_dir: Path, capture: bool) -> RunResult:
+    from quicpipe_lab.backends.sim.backend import SimBackend
+
+    return _run(SimBackend(capture=capture, qlog=False), scenario, run_dir)
+
+
+def _run(backend: Backend, scenario: Scenario, run_dir: Path) -> RunResult:
+    run_dir.mkdir(exist_ok=True)
+    return run_in(backend, scenario, run_dir, lambda _: None, certify=False)
