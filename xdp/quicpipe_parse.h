@@ -147,7 +147,6 @@ QUICPIPE_INLINE enum quicpipe_reason quicpipe_parse_udp(struct quicpipe_cursor *
     if (!packet->ethernet)
         return QUICPIPE_NOT_IP;
     type = packet->ethernet->h_proto;
-#pragma unroll
     for (tag = 0; tag < QUICPIPE_VLAN_TAGS; tag++) {
         if (type != QUICPIPE_BE16(ETH_P_8021Q) && type != QUICPIPE_BE16(ETH_P_8021AD))
             break;

@@ -140,7 +140,7 @@ struct quicpipe_config {
 
 struct quicpipe_rejected {
     struct quicpipe_id id;
-    struct quicpipe_address from;
+    struct quicpipe_address source;
 };
 
 #endif

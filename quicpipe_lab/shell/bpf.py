@@ -23,6 +23,7 @@ _ELEMENT = struct.Struct("=I4xQQQ")
 _BATCH = struct.Struct("=QQQQIIQQ")
 _COUNT_AT = 32
 _LINK = struct.Struct("=IIII")
+_XDP_CONTEXT = struct.Struct("=IIIIII")
 _RUN = struct.Struct("=IIIIQQIIIIQQIIII")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -82,17 +83,19 @@ def create_xdp_link(program_fd: int, interface: int, mode_flag: int) -> int:
     return _call_for_fd(_LINK_CREATE, _LINK.pack(program_fd, interface, _ATTACH_XDP, mode_flag))
 
 
-def run_on_packet(program_fd: int, packet: bytes, repeat: int = 1) -> PacketRun:
-    """Run an XDP program on a packet, which arrives by the interface ``lo``.
+def run_on_packet(program_fd: int, packet: bytes, repeat: int = 1, interface: int = 0) -> PacketRun:
+    """Run an XDP program on a packet, which arrives by an interface, ``lo`` if none is named.
 
-    All repeats work on the same bytes: what the first changed is what the next one sees.
+    ``interface``: an index, of one that has an XDP program natively. All repeats work on the same
+    bytes: what the first changed is what the next one sees.
     """
     changed = ctypes.create_string_buffer(len(packet) + 256)
+    context = _XDP_CONTEXT.pack(0, len(packet), 0, interface, 0, 0)
     answer = _call(
         _TEST_RUN,
         _RUN.pack(
             program_fd, 0, len(packet), len(changed), _address(packet), ctypes.addressof(changed),
-            repeat, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            repeat, 0, len(context), 0, _address(context), 0, 0, 0, 0, 0,
         ),
     )  # fmt: skip
     _, verdict, _, size, _, _, _, duration_ns, *_ = _RUN.unpack_from(answer)

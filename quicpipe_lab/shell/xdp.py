@@ -67,7 +67,7 @@ class Program:
         self._bcc = import_bcc()
         self._links: dict[str, int] = {}
         headers = find_headers()
-        text = source.read_text()
+        text = source.read_bytes()
         defined = [f"-D{name}={value}" for name, value in (definitions or {}).items()]
         with _named_to_bcc(headers) as flags:
             try:

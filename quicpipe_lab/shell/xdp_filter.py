@@ -119,6 +119,11 @@ class Filter:
         del self._config
         self._memory.close()
 
+    @property
+    def program_fd(self) -> int:
+        """The loaded program, for test runs (bpf.run_on_packet)."""
+        return self._program.fd
+
     # Where it works
 
     def attach(

@@ -109,8 +109,8 @@ class Sender(ctypes.Structure):
     )
 
 
-class Bucket(ctypes.Structure):
-    _fields_ = (("tokens_ns", ctypes.c_uint64), ("updated_ns", ctypes.c_uint64))
+class Rejected(ctypes.Structure):
+    _fields_ = (("id", ctypes.c_uint8 * CONNECTION_ID_LENGTH), ("source", Address))
 
 
 class Config(ctypes.Structure):

@@ -169,13 +169,15 @@ class BindingTable:
         """Bind all of them, also to another address than before, or none and FilterFullError."""
         wanted = dict(bindings)
         self._check_room(wanted)
+        # Before anything changes: what is no address is refused here.
+        packed = {one: pack_address(one) for one in set(wanted.values()) - self._senders.keys()}
         if not wanted:
             return
         before = {one: self._bound[one] for one in wanted if one in self._bound}
         numbers = array.array("I")
         for connection_id, address in wanted.items():
             slot = self._take_slot(before)  # first: a sender has one, too, whoever has a slot
-            sender = self._senders.get(address) or self._add_sender(address)
+            sender = self._senders.get(address) or self._add_sender(address, packed)
             sender.bindings += 1
             record = _TO_AND_TAG.pack(sender.packed, self._next_tag()) + connection_id
             self._records.write(slot, record)
@@ -258,9 +260,11 @@ class BindingTable:
         self._free.give_back(slot)
         self._drop_from_sender(address)
 
-    def _add_sender(self, address: TransportAddress) -> _Sender:
+    def _add_sender(
+        self, address: TransportAddress, packed: dict[TransportAddress, bytes]
+    ) -> _Sender:
         slot, _ = self._sender_free.take()
-        sender = _Sender(pack_address(address), slot, self._next_tag())
+        sender = _Sender(packed.get(address) or pack_address(address), slot, self._next_tag())
         record = bytes(_COUNTERS.size) + sender.packed
         self._sender_records.write(slot, record.ljust(_SENDER_BYTES, b"\0"))
         self._senders[address] = sender
