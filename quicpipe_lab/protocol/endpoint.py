@@ -405,6 +405,8 @@ class Endpoint(ABC):
         if after is None or before is None or after == before:
             return
         direct = after != self.config.relay
+        if not direct:
+            self.relay.refresh()
         self.direct.moved(after if direct else None, now)
         self._events.append(PathChanged(direct, after, rtt_s))
 

@@ -190,6 +190,14 @@ class RelayLeg:
         self._wanted = self._asked = num
         self._flush_requests()
 
+    def refresh(self) -> None:
+        """Register once more what is registered: the answer says where the relay sees us now, and
+        the question makes it bind us there. Our NAT may have forgotten its mapping."""
+        if self.registered and self._http is not None:
+            registration = Registration(self._key, self.registered)
+            self._queue.append((self._request_hook(registration), self.registered))
+            self._flush_requests()
+
     def request(self, request: Request) -> None:
         """Any other request; it ends in MailboxAnswered."""
         self._queue.append((request, 0))
