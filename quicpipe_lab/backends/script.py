@@ -70,6 +70,14 @@ class Stage(Protocol):
         """Undo ``cut``."""
         ...
 
+    def reboot(self, node: str) -> None:
+        """A NAT or firewall forgets all. Raises UnsupportedBehaviorError."""
+        ...
+
+    def restart_relay(self) -> None:
+        """Kill the relay and start it anew. Raises UnsupportedBehaviorError."""
+        ...
+
     def feed(self, transfer: Transfer) -> None:
         """Give a transfer's bytes to the dialer from now on, as it takes them."""
         ...
@@ -211,6 +219,23 @@ class Script:
             case model.Restore(between=(one, other)):
                 self._stage.restore(one, other)
                 self.note("restored", between=[one, other])
+            case model.Idle(seconds=seconds):
+                self._idle(seconds)
+            case model.Reboot(node=node):
+                self._stage.reboot(node)
+                self.note("rebooted", router=node)
+            case model.RestartRelay():
+                self._stage.restart_relay()
+                self.note("relay-restarted")
+
+    def _idle(self, seconds: float) -> None:
+        self.note("idle", seconds=seconds)
+        end_s = min(self._stage.now + seconds, self.scenario.deadline_s)
+        self._stage.run_until(lambda: self._broken is not None, end_s)
+        if self._broken is not None:
+            raise RunFailedError(self._broken)
+        if end_s == self.scenario.deadline_s:
+            raise RunFailedError(f"idled in vain for {seconds:g} s (the scenario's deadline)")
 
     def _wait_for(self, step: model.WaitFor) -> None:
         if step.transfer:

@@ -34,7 +34,10 @@ from quicpipe_lab.model.nat import (
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.scenario import (
     Cut,
+    Idle,
     Outcome,
+    Reboot,
+    RestartRelay,
     Restore,
     Scenario,
     Step,
@@ -128,8 +131,15 @@ def _step(table: "_Table") -> Step:
             step = Cut(table.pair("between"))
         case "restore":
             step = Restore(table.pair("between"))
+        case "idle":
+            step = Idle(table.number("seconds"))
+        case "reboot":
+            step = Reboot(table.take("node", str))
+        case "restart-relay":
+            step = RestartRelay()
         case other:
-            raise table.wrong("do", f"{other!r} is none of transfer, wait, cut, restore")
+            known = "transfer, wait, cut, restore, idle, reboot, restart-relay"
+            raise table.wrong("do", f"{other!r} is none of {known}")
     table.done()
     return step
 

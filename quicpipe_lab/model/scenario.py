@@ -9,7 +9,7 @@ from enum import StrEnum
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.ipv6 import Ipv6Addresses
-from quicpipe_lab.model.topology import CORE, Host, Nat, Topology
+from quicpipe_lab.model.topology import CORE, Firewall, Host, Nat, Topology
 
 MAX_TRANSFER_BYTES = 2**27
 """A transfer's bytes are made beforehand and kept, for each to be compared."""
@@ -82,7 +82,26 @@ class Restore:
     between: tuple[str, str]
 
 
-Step = Transfer | WaitFor | Cut | Restore
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing is asked of anybody for so long; timers, keepalives and lifetimes go on."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reboot:
+    """A NAT or firewall forgets all that it knows, as one does that was switched off and on."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestartRelay:
+    """The relay's program is killed and started anew: same address and certificate, no memory."""
+
+
+Step = Transfer | WaitFor | Cut | Restore | Idle | Reboot | RestartRelay
 
 
 @dataclass(frozen=True)
@@ -120,6 +139,7 @@ class Scenario:
             raise ScenarioError("oob_delay_s", "a delay is finite and 0 or more")
         self._check_transfers()
         self._check_cuts()
+        self._check_others()
 
     def _check_roles(self) -> None:
         for role in ("dialer", "accepter", "relay"):
@@ -187,6 +207,23 @@ class Scenario:
                     if frozenset(between) not in cuts:
                         raise ScenarioError(f"{where}.between", "restores what was not cut")
                     cuts.remove(frozenset(between))
+
+    def _check_others(self) -> None:
+        for index, step in enumerate(self.steps):
+            where = f"step[{index}]"
+            match step:
+                case Idle(seconds=seconds):
+                    if not seconds > 0:
+                        raise ScenarioError(f"{where}.seconds", "must be above 0")
+                    if seconds >= self.deadline_s:
+                        raise ScenarioError(
+                            f"{where}.seconds", f"the scenario's deadline_s is {self.deadline_s:g}"
+                        )
+                case Reboot(node=node):
+                    if not isinstance(self.topology.by_name.get(node), Nat | Firewall):
+                        raise ScenarioError(
+                            f"{where}.node", f"there is no NAT or firewall {node!r}"
+                        )
 
     def _check_wait(self, where: str, step: WaitFor, running: Transfer | None) -> None:
         flags = (step.transfer or None, step.settled or None)

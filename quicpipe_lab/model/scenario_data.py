@@ -12,7 +12,16 @@ from typing import Any
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.load import scenario_from_table
-from quicpipe_lab.model.scenario import Cut, Restore, Scenario, Transfer, WaitFor
+from quicpipe_lab.model.scenario import (
+    Cut,
+    Idle,
+    Reboot,
+    RestartRelay,
+    Restore,
+    Scenario,
+    Transfer,
+    WaitFor,
+)
 from quicpipe_lab.model.topology import Firewall, Host, Link, Nat, Relay, Topology
 
 FORMAT = 1
@@ -21,7 +30,15 @@ FORMAT = 1
 A form that only the TOML files' own fields have been added to keeps its number.
 """
 
-_STEPS: dict[type, str] = {Transfer: "transfer", WaitFor: "wait", Cut: "cut", Restore: "restore"}
+_STEPS: dict[type, str] = {
+    Transfer: "transfer",
+    WaitFor: "wait",
+    Cut: "cut",
+    Restore: "restore",
+    Idle: "idle",
+    Reboot: "reboot",
+    RestartRelay: "restart-relay",
+}
 _NODES: dict[type, str] = {Host: "host", Relay: "relay", Nat: "nat", Firewall: "firewall"}
 
 

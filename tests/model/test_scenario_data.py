@@ -16,7 +16,10 @@ from quicpipe_lab.model.link import BurstLoss, LinkBehavior
 from quicpipe_lab.model.nat import FilteringBehavior
 from quicpipe_lab.model.scenario import (
     Cut,
+    Idle,
     Outcome,
+    Reboot,
+    RestartRelay,
     Restore,
     Scenario,
     Step,
@@ -72,6 +75,9 @@ def _scenarios(draw: st.DrawFn) -> Scenario:
         WaitFor(event=draw(st.text(min_size=1))),
         WaitFor(settled=True),
         Transfer(1),
+        Idle(draw(st.floats(0.001, 59))),
+        Reboot(draw(st.sampled_from(("nat", "wall")))),
+        RestartRelay(),
     )
     return Scenario(
         name=draw(st.text()),

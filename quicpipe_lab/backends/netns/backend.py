@@ -19,11 +19,11 @@ from quicpipe_lab.backends.netns.recording import Recording
 from quicpipe_lab.backends.script import END_WITHIN_S, Script
 from quicpipe_lab.backends.summary import RunRecord, summarize
 from quicpipe_lab.backends.transfer import Transfer
-from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.errors import QuicpipeLabError, UnsupportedBehaviorError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import Clock, RunResult
-from quicpipe_lab.model.scenario import Scenario
+from quicpipe_lab.model.scenario import Reboot, RestartRelay, Scenario
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,26 @@ class NetnsBackend:
         self, scenario: Scenario, run_dir: Path, observe: Observer, *, certify: bool = False
     ) -> RunResult:
         """See Backend.run."""
+        _require_support(scenario)
         with ExitStack() as stack:
             return _Run(self, scenario, run_dir, observe, stack).execute(certify)
 
 
 BACKEND = NetnsBackend()
+
+
+def _require_support(scenario: Scenario) -> None:
+    """Raises UnsupportedBehaviorError."""
+    for step in scenario.steps:
+        match step:
+            case Reboot(node=node):
+                raise _unsupported(f"rebooting {node!r}")
+            case RestartRelay():
+                raise _unsupported("restarting the relay")
+
+
+def _unsupported(what: str) -> UnsupportedBehaviorError:
+    return UnsupportedBehaviorError(f"{what} is for the simulator alone: --backend sim")
 
 
 class _Run:
@@ -188,6 +203,14 @@ class _Run:
     def restore(self, one: str, other: str) -> None:
         """See Stage.restore."""
         self._lab.restore(one, other)
+
+    def reboot(self, node: str) -> None:
+        """See Stage.reboot; refused before the run."""
+        raise _unsupported(f"rebooting {node!r}")
+
+    def restart_relay(self) -> None:
+        """See Stage.restart_relay; likewise."""
+        raise _unsupported("restarting the relay")
 
     def actor(self, role: str) -> Actor:
         """See Stage.actor."""

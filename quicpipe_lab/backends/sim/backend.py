@@ -145,6 +145,16 @@ class SimRun:
         """See Stage.restore."""
         self.network.restore(one, other)
 
+    def reboot(self, node: str) -> None:
+        """See Stage.reboot."""
+        self.network.router(node).reboot()
+
+    def restart_relay(self) -> None:
+        """See Stage.restart_relay."""
+        assert self.relay is not None
+        self.relay.kill()
+        self.relay = self.cast.relay()
+
     def feed(self, transfer: Transfer) -> None:
         """See Stage.feed."""
         assert self._pipe is not None

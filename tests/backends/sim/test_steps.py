@@ -1,0 +1,109 @@
+"""What only virtual time can wait for: lifetimes and keepalives of minutes, reboots, restarts."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from quicpipe_lab.backends import base
+from quicpipe_lab.backends.matrix import Cell
+from quicpipe_lab.backends.sim.backend import SimBackend
+from quicpipe_lab.errors import ScenarioError, UnsupportedBehaviorError
+from quicpipe_lab.model.event import Event
+from quicpipe_lab.model.nat import FilteringBehavior, MappingBehavior, NatBehavior
+from quicpipe_lab.model.result import RunResult
+from quicpipe_lab.model.scenario import (
+    Cut,
+    Idle,
+    Outcome,
+    Reboot,
+    RestartRelay,
+    Scenario,
+    Step,
+    Transfer,
+    WaitFor,
+)
+
+DIRECT, RELAYED = WaitFor(path=Outcome.DIRECT), WaitFor(path=Outcome.RELAYED)
+FORGETFUL = NatBehavior(
+    MappingBehavior.ADDRESS_DEPENDENT,
+    FilteringBehavior.ADDRESS_DEPENDENT,
+    mapping_lifetime_s=10.0,
+)
+"""The mapping towards the relay has an end of its own, before each of the relay's keepalives."""
+
+
+def scenario(nat: NatBehavior, *steps: Step, expect: Outcome = Outcome.DIRECT) -> Scenario:
+    usual = Cell("one", nat, "other", nat).scenario()
+    return replace(usual, steps=steps, expect=expect, deadline_s=1000.0)
+
+
+def run(one: Scenario, run_dir: Path) -> tuple[RunResult, list[Event]]:
+    result = SimBackend(capture=False, qlog=False).run(one, run_dir, lambda _: None)
+    lines = (run_dir / "events.jsonl").read_text().splitlines()
+    return result, [Event.loads(line) for line in lines]
+
+
+def moments(events: list[Event], node: str, name: str) -> list[float]:
+    return [event.t_s for event in events if (event.node, event.name) == (node, name)]
+
+
+def test_five_minutes_in_which_a_mapping_ends_again_and_again(tmp_path: Path) -> None:
+    steps = DIRECT, Idle(300), Cut(("alice", "bob")), RELAYED, Transfer(100_000)
+    began_s = time.process_time()
+    result, events = run(scenario(FORGETFUL, *steps, expect=Outcome.RELAYED), tmp_path)
+    took_s = time.process_time() - began_s
+    assert result.ok, result.failure
+    assert took_s < 0.5
+    # Every keepalive comes from another port, and the relay follows.
+    bound = [event for event in events if event.name == "bound"]
+    assert len({event.data["address"] for event in bound}) == len(bound) == 42
+    # The direct path has heartbeats of its own, and lives.
+    assert moments(events, "alice", "direct-silent") == pytest.approx([300.4], abs=0.01)
+
+
+def test_a_rebooted_nat_costs_the_path_and_no_byte(tmp_path: Path) -> None:
+    again = WaitFor(path=Outcome.DIRECT, within_s=60)
+    steps = DIRECT, Reboot("nat-a"), WaitFor(event="direct-silent"), again, Transfer(100_000)
+    result, events = run(scenario(NatBehavior(), *steps), tmp_path)
+    assert result.ok, result.failure
+    assert result.transferred_bytes == 100_000
+    ports = [event.data["address"] for event in events if event.name == "bound"]
+    assert len(set(ports)) == 3  # bob's, alice's, and alice's after the reboot
+
+
+def test_a_restarted_relay_is_found_again_by_both(tmp_path: Path) -> None:
+    steps = DIRECT, RestartRelay(), Idle(70), Cut(("alice", "bob")), RELAYED, Transfer(100_000)
+    result, events = run(scenario(NatBehavior(), *steps, expect=Outcome.RELAYED), tmp_path)
+    assert result.ok, result.failure
+    assert len(moments(events, "relay", "ready")) == 2
+    for peer in ("alice", "bob"):
+        (lost_s,) = moments(events, peer, "relay-lost")
+        first_s, second_s, *_ = moments(events, peer, "relay-registered")
+        assert first_s < 1 < 45 < lost_s < second_s < lost_s + 1
+
+
+@pytest.mark.parametrize(
+    ("step", "says"), [(Reboot("nat-b"), "rebooting 'nat-b'"), (RestartRelay(), "restarting the r")]
+)
+def test_the_kernel_refuses_by_name_what_only_the_simulator_has(
+    step: Step, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UnsupportedBehaviorError, match=f"{says}.*--backend sim"):
+        base.run(scenario(NatBehavior(), DIRECT, step), backend="netns", run_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("step", "where"),
+    [
+        (Idle(0), r"step\[0\].seconds"),
+        (Idle(float("nan")), r"step\[0\].seconds"),
+        (Idle(1000), r"step\[0\].seconds"),
+        (Reboot("alice"), r"step\[0\].node"),
+        (Reboot("nowhere"), r"step\[0\].node"),
+    ],
+)
+def test_steps_that_cannot_be(step: Step, where: str) -> None:
+    with pytest.raises(ScenarioError, match=where):
+        scenario(NatBehavior(), step)
