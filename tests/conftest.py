@@ -8,6 +8,7 @@ from quicpipe_lab.backends.netns.doctor import capability
 
 NEEDS = {
     "netns": ("network-namespaces", "nftables", "af-packet"),
+    "nat64": ("network-namespaces", "nftables", "nat64"),
     "bpf": ("network-namespaces", "bcc", "kernel-headers", "xdp-native", "xdp-generic"),
 }
 """Marker to capabilities."""

@@ -7,7 +7,7 @@ from quicpipe_lab.model.nat import NatBehavior
 from quicpipe_lab.model.topology import CORE, Firewall, Host, Link, Nat, Node, Topology
 
 
-def topology_of(behaviors: Mapping[str, NatBehavior]) -> Topology:
+def topology_of(behaviors: Mapping[str, NatBehavior], *, dual_stack: bool = False) -> Topology:
     """A NAT of each name with two hosts behind it, around the core."""
     nodes: list[Node] = []
     links: list[Link] = []
@@ -15,7 +15,7 @@ def topology_of(behaviors: Mapping[str, NatBehavior]) -> Topology:
         hosts = [f"{name}-a", f"{name}-b"]
         nodes += [Nat(name, behavior), *map(Host, hosts)]
         links += [Link((CORE, name)), *(Link((name, host)) for host in hosts)]
-    return Topology("nat-check", tuple(nodes), tuple(links))
+    return Topology("nat-check", tuple(nodes), tuple(links), dual_stack)
 
 
 def with_shorter_lives(topology: Topology, divisor: float) -> Topology:

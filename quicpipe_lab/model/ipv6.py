@@ -26,6 +26,7 @@ from quicpipe_lab.model.topology import CORE, Host, Nat, Topology
 SERVICE_ADDRESSES_V6 = (IPv6Address("2001:db8:ffff::1"), IPv6Address("2001:db8:ffff::2"))
 """As topology.SERVICE_ADDRESSES: no link has them, and no NPTv6 router's prefix."""
 
+_ROUTED = (Ipv6Behavior.ROUTED, Ipv6Behavior.NAT64)
 _GLOBAL = IPv6Network("2001:db8::/48")
 _SAME_CHECKSUM = 0x2300
 """The one's complement sum of 2001:db8:N and that of fd00:db8:2300+N are the same."""
@@ -67,6 +68,10 @@ class Ipv6Addresses:
                     "ipv6 = 'nptv6' (RFC 6296, 4.1) needs a prefix of its own, which nobody has"
                     " who is behind a router that translates or has no IPv6",
                 )
+            if self._behavior(name) is Ipv6Behavior.NAT64 and realm is None:
+                raise ScenarioError(
+                    f"node {name!r}", "ipv6 = 'nat64': no IPv6 comes from the router above"
+                )
 
     def prefixes(self, name: str) -> tuple[IPv6Network, IPv6Network]:
         """The prefix inside a NAT that translates, and the one that NPTv6 puts in its place."""
@@ -84,7 +89,7 @@ class Ipv6Addresses:
         if behavior is Ipv6Behavior.NPTV6:
             return [self.prefixes(name)[1]]
         found: list[IPv6Network] = []
-        if behavior is Ipv6Behavior.ROUTED:
+        if behavior in _ROUTED:
             for uplink in self._topology.children(name):
                 found += [self.uplinks[uplink.lower].network, *self.behind(uplink.lower)]
         return found
@@ -120,7 +125,7 @@ class Ipv6Addresses:
             return _GLOBAL
         if router not in self.uplinks or self._behavior(router) is Ipv6Behavior.NONE:
             return None
-        if self._behavior(router) is Ipv6Behavior.ROUTED:
+        if self._behavior(router) in _ROUTED:
             return self._realm(self._topology.uplinks[router].upper)
         return self.prefixes(router)[0]
 

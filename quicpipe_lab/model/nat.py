@@ -109,13 +109,16 @@ class Ipv6Behavior(StrEnum):
 
     ``ROUTED``: nothing is translated; it filters as the NAT does (RFC 6092). ``NPTV6``: one prefix
     for another, in both directions and without state or filter (RFC 6296). ``NAT66``: plain Linux
-    masquerading. ``NONE``: inside hosts have no IPv6.
+    masquerading. ``NONE``: inside hosts have no IPv6. ``NAT64``: they have nothing else; it is
+    routed, and IPv4 reached through addresses that stand for it, which are translated (RFC 7915)
+    and then by the NAT, as its other fields say (RFC 6146; nat64.py).
     """
 
     NONE = "none"
     ROUTED = "routed"
     NPTV6 = "nptv6"
     NAT66 = "nat66"
+    NAT64 = "nat64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,11 @@ class NatBehavior:
             _check_overloading(self)
         if self.unsolicited is UnsolicitedReaction.CONNTRACK:
             _check_conntrack(self)
+        internal = self.hairpinning is Hairpinning.INTERNAL_SOURCE
+        if internal and self.ipv6 is Ipv6Behavior.NAT64:
+            raise ScenarioError(
+                "hairpinning", "RFC 6146 3.8: what a NAT64 turns back it has translated before"
+            )
 
     def __str__(self) -> str:
         return f"{self.mapping}/{self.filtering}"

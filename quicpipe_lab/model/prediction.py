@@ -45,7 +45,8 @@ def predict(
                 Outcome.RELAYED, f"UDP from {peer} gets to the relay's port 443 and to no other"
             )
     realms = [_realm(topology, peer, family) for peer in (dialer, accepter)]
-    if realms[0] == realms[1]:
+    # Behind a NAT64 no host has an inside address for IPv4.
+    if realms[0] == realms[1] and not (family is Family.IPV4 and topology.nat64_above(dialer)):
         return _within(topology, dialer, accepter, realms[0], family)
     shared = _outermost_translator(topology, dialer, family)
     if shared is not None and shared == _outermost_translator(topology, accepter, family):

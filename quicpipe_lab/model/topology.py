@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.firewall import FirewallBehavior
 from quicpipe_lab.model.link import LinkBehavior
-from quicpipe_lab.model.nat import NatBehavior
+from quicpipe_lab.model.nat import Ipv6Behavior, NatBehavior
 
 CORE = "core"
 """The name of the router that every topology has: the internet."""
@@ -129,6 +129,7 @@ class Topology:
     def __post_init__(self) -> None:
         self._check_names()
         _ = self.uplinks
+        self._check_nat64()
 
     @cached_property
     def by_name(self) -> dict[str, Node]:
@@ -166,6 +167,14 @@ class Topology:
         """The NATs between a node and the core, the nearest first."""
         above = (self.by_name.get(node) for node in self.path_to_core(name)[1:])
         return [node for node in above if isinstance(node, Nat)]
+
+    def nat64_above(self, name: str) -> str | None:
+        """The NAT64 that a host without IPv4 is behind; its IPv4 addresses then exist only there,
+        where they stand for the host's IPv6 one."""
+        uplink = self.uplinks.get(name)
+        above = self.by_name.get(uplink.upper) if uplink else None
+        is_nat64 = isinstance(above, Nat) and above.behavior.ipv6 is Ipv6Behavior.NAT64
+        return above.name if above is not None and is_nat64 else None
 
     def realm(self, name: str) -> str:
         """The NAT, or the core, whose addresses are used below a router (RFC 4787, 2)."""
@@ -219,6 +228,22 @@ class Topology:
                     )
             if link.between[0] == link.between[1]:
                 raise ScenarioError(f"link[{index}].between", "a link joins two different nodes")
+
+    def _check_nat64(self) -> None:
+        for nat in self.of_kind(Nat):
+            assert isinstance(nat, Nat)
+            if nat.behavior.ipv6 is not Ipv6Behavior.NAT64:
+                continue
+            if not self.dual_stack:
+                raise ScenarioError(
+                    f"node {nat.name!r}", "ipv6 = 'nat64' needs a topology with dual_stack = true"
+                )
+            for uplink in self.children(nat.name):
+                if not isinstance(self.by_name[uplink.lower], Host):
+                    raise ScenarioError(
+                        f"node {uplink.lower!r}",
+                        "routers below a NAT64 would need IPv4: only hosts",
+                    )
 
     def _orient(self) -> list[tuple[str, str, int]]:
         """(lower, upper, index of link) breadth first from the core."""

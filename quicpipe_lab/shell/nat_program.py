@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.model.nat64 import LAB_PREFIX
 from quicpipe_lab.model.nat_measurement import NatMeasurement
+from quicpipe_lab.shell.nat64 import Nat64Socket
 from quicpipe_lab.shell.nat_prober import Place
 from quicpipe_lab.shell.nat_survey import SERVER_PORTS, Sight, survey
 from quicpipe_lab.shell.packet_ring import enter_network_namespace
@@ -33,7 +35,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class View:
-    """What becomes a Sight; ``host`` and ``second`` are namespaces, as open files."""
+    """What becomes a Sight; ``host`` and ``second`` are namespaces, as open files.
+
+    ``nat64``: the hosts have no IPv4 of their own, and look through a NAT64.
+    """
 
     outermost: str
     host: int
@@ -43,6 +48,11 @@ class View:
     lifetime_s: float | None = None
     warm_up_s: float = 0.0
     blocked: bool = False
+    nat64: bool = False
+
+    def maker(self, namespace: int) -> MakeSocket:
+        """Of sockets that a host in that namespace looks through."""
+        return _maker(namespace, is_ipv6(self.inside_host), self.nat64)
 
 
 @dataclass(frozen=True)
@@ -107,16 +117,15 @@ def probe(job: Job) -> dict[str, NatMeasurement]:
 
 
 def _sight(view: View, server: int, servers: Sequence[Responder]) -> Sight:
-    over_ipv6 = is_ipv6(view.inside_host)
     second = None
     if view.second is not None:
-        second = Place(view.second_host, _maker(view.second, over_ipv6))
+        second = Place(view.second_host, view.maker(view.second))
     return Sight(
         view.outermost,
-        Place(view.inside_host, _maker(view.host, over_ipv6)),
+        Place(view.inside_host, view.maker(view.host)),
         second,
         servers,
-        _maker(server, over_ipv6),
+        _maker(server, is_ipv6(view.inside_host)),
         view.lifetime_s,
         view.warm_up_s,
         view.blocked,
@@ -142,17 +151,19 @@ def is_ipv6(host: str) -> bool:
     return ":" in host
 
 
-def _maker(namespace: int, over_ipv6: bool) -> MakeSocket:
+def _maker(namespace: int, over_ipv6: bool, nat64: bool = False) -> MakeSocket:
     def make(port: int) -> socket.socket:
-        return _inside(namespace, lambda: _bound(port, over_ipv6))
+        return _inside(namespace, lambda: _bound(port, over_ipv6, nat64))
 
     return make
 
 
-def _bound(port: int, over_ipv6: bool) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if over_ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
+def _bound(port: int, over_ipv6: bool, nat64: bool) -> socket.socket:
+    ipv6 = over_ipv6 or nat64
+    family, kind = socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_DGRAM
+    sock = Nat64Socket(LAB_PREFIX, family, kind) if nat64 else socket.socket(family, kind)
     try:
-        sock.bind(("::" if over_ipv6 else "0.0.0.0", port))
+        sock.bind(("::" if ipv6 else "0.0.0.0", port))
     except OSError as error:
         sock.close()
         raise QuicpipeLabError(f"cannot bind to port {port}: {error.strerror}") from None

@@ -40,12 +40,11 @@ from quicpipe_lab.protocol.wire import Envelope
 from quicpipe_lab.shell import oob, pipe
 from quicpipe_lab.shell.certificates import fingerprint, identity
 from quicpipe_lab.shell.event_log import EventLog
+from quicpipe_lab.shell.nat64 import open_towards
 from quicpipe_lab.shell.peer import Peer, PeerStream, accept, dial
 from quicpipe_lab.shell.trace_files import keylog_file, qlog_file
 from quicpipe_lab.shell.udp import (
     family_of,
-    local_address_towards,
-    open_socket,
     resolve,
     split_host_port,
 )
@@ -243,8 +242,8 @@ class _Run:
         log: EventLog,
     ) -> None:
         address, bind, authority = _addresses(options, envelope)
-        self.sock = stack.enter_context(open_socket(bind))
-        port = self.sock.getsockname()[1]
+        address, sock, host_addresses = open_towards(address, bind)
+        self.sock = stack.enter_context(sock)
         self.log = log
         keylog = stack.enter_context(keylog_file(options.keylog))
         qlog = stack.enter_context(qlog_file(options.qlog, options.node or "peer"))
@@ -258,7 +257,7 @@ class _Run:
             "relay_trust": trust,
             "relay_quic": _relay_configuration(options, trust, authority, qlog, keylog),
             "random": os.urandom,
-            "host_addresses": [local_address_towards(address, port)],
+            "host_addresses": host_addresses,
             "alpn": options.alpn,
             "direct": options.direct,
             "direct_after_bytes": options.direct_after,

@@ -72,11 +72,13 @@ def family_of(address: TransportAddress) -> int:
     return socket.AF_INET6 if ":" in address.host else socket.AF_INET
 
 
-def open_socket(bind: TransportAddress) -> socket.socket:
+def open_socket(
+    bind: TransportAddress, make: Callable[[int, int], socket.socket] = socket.socket
+) -> socket.socket:
     """A non-blocking UDP socket. Raises QuicpipeLabError where the address cannot be had."""
     family = family_of(bind)
     try:
-        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock = make(family, socket.SOCK_DGRAM)
     except OSError as error:
         raise QuicpipeLabError(f"cannot use UDP address {bind}: {error.strerror}") from None
     sock.setblocking(False)

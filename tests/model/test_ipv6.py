@@ -1,15 +1,17 @@
 """IPv6 addresses: no clash, prefixes with one checksum, and who has none."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.ipv6 import Ipv6Addresses
-from quicpipe_lab.model.nat import Ipv6Behavior, NatBehavior
+from quicpipe_lab.model.nat import Hairpinning, Ipv6Behavior, NatBehavior
 from quicpipe_lab.model.topology import CORE, Firewall, Host, Link, Nat, Node, Topology
 
-NONE, ROUTED, NPTV6, NAT66 = Ipv6Behavior
+NONE, ROUTED, NPTV6, NAT66, NAT64 = Ipv6Behavior
 
 
 @st.composite
@@ -93,3 +95,53 @@ def test_nptv6_needs_a_prefix(outer: Ipv6Behavior) -> None:
     topology = Topology("t", nodes, (Link((CORE, "a")), Link(("a", "b"))), dual_stack=True)
     with pytest.raises(ScenarioError, match=r"node 'b': ipv6 = 'nptv6' .RFC 6296"):
         Ipv6Addresses(topology)
+
+
+def test_a_nat64_is_routed_and_its_hosts_have_no_ipv4() -> None:
+    nodes = (Nat("home", NatBehavior(ipv6=NAT64)), Host("h"), Host("other"))
+    links = (Link((CORE, "home")), Link(("home", "h")), Link((CORE, "other")))
+    topology = Topology("t", nodes, links, dual_stack=True)
+    addresses = Ipv6Addresses(topology)
+    assert addresses.realm("h") == CORE
+    assert addresses.seen_as("h") == addresses.uplinks["h"].lower_address
+    assert topology.nat64_above("h") == "home"
+    assert topology.nat64_above("home") is topology.nat64_above("other") is None
+
+
+NAT64_HOME = Nat("a", NatBehavior(ipv6=NAT64))
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (
+            lambda: Topology("t", (NAT64_HOME,), (Link((CORE, "a")),)),
+            "node 'a': ipv6 = 'nat64' needs a topology with dual_stack = true",
+        ),
+        (
+            lambda: Topology(
+                "t", (NAT64_HOME, Nat("b")), (Link((CORE, "a")), Link(("a", "b"))), True
+            ),
+            "node 'b': routers below a NAT64 would need IPv4: only hosts",
+        ),
+        (
+            lambda: Ipv6Addresses(
+                Topology(
+                    "t",
+                    (Nat("b", NatBehavior(ipv6=NONE)), NAT64_HOME),
+                    (Link((CORE, "b")), Link(("b", "a"))),
+                    True,
+                )
+            ),
+            "node 'a': ipv6 = 'nat64': no IPv6 comes from the router above",
+        ),
+        (
+            lambda: NatBehavior(hairpinning=Hairpinning.INTERNAL_SOURCE, ipv6=NAT64),
+            "hairpinning: RFC 6146 3.8: what a NAT64 turns back it has translated before",
+        ),
+    ],
+)
+def test_what_a_nat64_needs(make: Callable[[], object], complaint: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        make()
+    assert str(caught.value) == complaint

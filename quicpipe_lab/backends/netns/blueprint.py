@@ -59,7 +59,8 @@ class Table(NamedTuple):
 
 
 class End(NamedTuple):
-    """One end of a veth pair. ``number`` is its index in its namespace."""
+    """One end of a veth pair. ``number`` is its index in its namespace; ``address`` is empty on a
+    link without IPv4."""
 
     interface: str
     number: int
@@ -114,6 +115,15 @@ class Ipv6(NamedTuple):
     routes: list[list[str]]
 
 
+class Tun(NamedTuple):
+    """A TUN device that a program of the lab will translate behind, and what is routed to it."""
+
+    interface: str
+    number: int
+    networks: list[str]
+    networks_v6: list[str]
+
+
 class Space(NamedTuple):
     """A node's network namespace.
 
@@ -133,6 +143,7 @@ class Space(NamedTuple):
     routes: list[list[str]]
     hairpin: Hairpin | None
     ipv6: Ipv6 | None = None
+    tun: Tun | None = None
 
 
 class Blueprint(NamedTuple):
@@ -156,7 +167,7 @@ def table_from_json(data: Any) -> Table:
 
 def _space(data: Any) -> Space:
     node, sysctls, addresses, gateway, wires, tables, conntrack_sysctls = data[:7]
-    routes, hairpin, ipv6 = data[7:]
+    routes, hairpin, ipv6, tun = data[7:]
     return Space(
         node,
         sysctls,
@@ -168,6 +179,7 @@ def _space(data: Any) -> Space:
         routes,
         None if hairpin is None else Hairpin(End(*hairpin[0]), End(*hairpin[1]), *hairpin[2:]),
         None if ipv6 is None else Ipv6(*ipv6),
+        None if tun is None else Tun(*tun),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from quicpipe_lab.backends.netns.lab import Lab, Process
 from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.firewall import UdpPolicy
 from quicpipe_lab.model.nat_certificate import Certificate
 from quicpipe_lab.model.nat_measurement import NatMeasurement
@@ -143,4 +144,5 @@ def _view(
         prospect.lifetime_s(vantage) if lifetime else None,
         WARM_UP_S if answered else 0.0,
         prospect.udp_policy(vantage) is not UdpPolicy.OPEN,
+        family is Family.IPV4 and topology.nat64_above(first) is not None,
     )

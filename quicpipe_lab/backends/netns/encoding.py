@@ -38,7 +38,8 @@ def encode_blueprint(text: str) -> list[EncodedSpace]:
                 tables[str(table)] = nft.add_table(table)
             datagrams.append(tables[str(table)])
         real = list(_real_senders(space, uplink))
-        encoded.append((space.node, space.sysctls, datagrams, space.conntrack_sysctls, real))
+        tun = None if space.tun is None else (space.tun.interface, space.tun.number)
+        encoded.append((space.node, space.sysctls, datagrams, space.conntrack_sysctls, real, tun))
     return encoded
 
 
@@ -56,26 +57,28 @@ def _links(space: Space, uplink: Wire | None, files: dict[str, int]) -> list[Dat
     requests: list[Request] = [rtnetlink.loopback_up()]
     requests += map(rtnetlink.loopback_address, space.addresses)
     if uplink is not None:
-        requests += [
-            rtnetlink.end_up(uplink.lower),
-            rtnetlink.address(uplink.lower, uplink.prefix_length),
-            rtnetlink.neighbour(uplink.lower, uplink.upper),
-            rtnetlink.default_route(uplink.upper.address),
-        ]
+        requests.append(rtnetlink.end_up(uplink.lower))
+        requests += _ipv4(uplink.lower, uplink.upper, uplink.prefix_length)
+        if uplink.upper.address:
+            requests.append(rtnetlink.default_route(uplink.upper.address))
         requests += _netem(uplink, uplink.lower, UP)
     for wire in space.wires:
-        requests += [
-            *_veth_pairs(wire, files),
-            *_netem(wire, wire.upper, DOWN),
-            rtnetlink.address(wire.upper, wire.prefix_length),
-            rtnetlink.neighbour(wire.upper, wire.lower),
-        ]
+        requests += [*_veth_pairs(wire, files), *_netem(wire, wire.upper, DOWN)]
+        requests += _ipv4(wire.upper, wire.lower, wire.prefix_length)
     requests += [rtnetlink.route(network, gateway) for network, gateway in space.routes]
     if space.ipv6 is not None:
         requests += rtnetlink.ipv6(space.ipv6)
+    if space.tun is not None:
+        requests += rtnetlink.tun(space.tun)
     if space.hairpin is not None:
         requests += rtnetlink.hairpin(space.hairpin, files[space.node])
     return netlink.datagrams(NETLINK_ROUTE, requests)
+
+
+def _ipv4(here: End, there: End, prefix_length: int) -> list[Request]:
+    if not here.address:
+        return []
+    return [rtnetlink.address(here, prefix_length), rtnetlink.neighbour(here, there)]
 
 
 def _veth_pairs(wire: Wire, files: dict[str, int]) -> list[Request]:

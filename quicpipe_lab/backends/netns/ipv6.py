@@ -62,7 +62,7 @@ def ipv6_tables(ipv6: Ipv6Addresses, known: Node, wan: str) -> list[Table]:
     if not isinstance(known, Nat):
         return []
     match known.behavior.ipv6:
-        case Ipv6Behavior.ROUTED:
+        case Ipv6Behavior.ROUTED | Ipv6Behavior.NAT64:
             return [firewall_table(firewall_of(known.behavior), wan, "ip6")]
         case Ipv6Behavior.NPTV6:
             return [_nptv6_table(*ipv6.prefixes(known.name), wan)]

@@ -23,6 +23,7 @@ from quicpipe_lab.backends.netns.forked import ForkedSupervisor
 from quicpipe_lab.backends.netns.impairment import PURPOSE, kernel_has_netem
 from quicpipe_lab.backends.netns.links import Counters, Links
 from quicpipe_lab.backends.netns.naming import places
+from quicpipe_lab.backends.netns.nat64 import find_translator, nat64s, start_translators
 from quicpipe_lab.backends.netns.plan import plan
 from quicpipe_lab.backends.netns.process import Process, pid_of, start_program
 from quicpipe_lab.errors import (
@@ -131,6 +132,7 @@ class Lab:
             )
         try:
             self._start()
+            self._start_translators()
         except BaseException as error:
             self.down()
             if not (isinstance(error, QuicpipeLabError) and PURPOSE in str(error)):
@@ -148,6 +150,8 @@ class Lab:
         self._netem = False
 
     def _start(self) -> None:
+        if nat64s(self.topology):
+            find_translator()
         self._channel, there = Channel.pair()
         with there:
             start = ForkedSupervisor if self._fork else _spawn_supervisor
@@ -164,6 +168,10 @@ class Lab:
         self._pid = pid_of(pidfd)
         os.close(pidfd)
         self._links = Links(self.topology, blueprint, self._seed, self._ask)
+
+    def _start_translators(self) -> None:
+        if nat64s(self.topology):
+            start_translators(self, self._ask)
 
     def _uses_netem(self) -> bool:
         behaves = any(not link.is_plain for link in self.topology.links)

@@ -18,10 +18,10 @@ messages refer to a namespace by its number."""
 Sysctls = list[list[str]]
 """Paths under /proc/sys and values."""
 
-EncodedSpace = tuple[str, Sysctls, list[Datagram], Sysctls, list[str]]
+EncodedSpace = tuple[str, Sysctls, list[Datagram], Sysctls, list[str], tuple[str, int] | None]
 """A node, and what is to be done in its namespace: settings that must be there before there are
-interfaces, links and rules, settings that are there only once rules are, and the interfaces that
-have to send real packets (offload.py)."""
+interfaces, links and rules, settings that are there only once rules are, the interfaces that
+have to send real packets (ethtool.py), and a TUN device to be made (tun.py)."""
 
 _OWN = "/proc/self/ns/net"
 
@@ -32,19 +32,23 @@ def build(spaces: list[EncodedSpace]) -> dict[str, int]:
     The first node gets the namespace that the process is in, and there the process is at the end.
     """
     files: dict[str, int] = {}
-    for node, sysctls, _, _, _ in spaces:
+    for node, sysctls, *_ in spaces:
         if files:
             syscalls.unshare(syscalls.CLONE_NEWNET)
         files[node] = _open_own(FIRST_FILE + len(files))
         _write_sysctls(sysctls)
-    for node, _, datagrams, late_sysctls, real_senders in spaces:
+    for node, _, datagrams, late_sysctls, real_senders, tun_device in spaces:
         enter(files[node])
+        if tun_device is not None:
+            from quicpipe_lab.backends.netns import tun
+
+            tun.make(*tun_device)
         carry_out(datagrams)
         _write_sysctls(late_sysctls)
         if real_senders:
-            from quicpipe_lab.backends.netns import offload
+            from quicpipe_lab.backends.netns import ethtool
 
-            offload.turn_off(real_senders)
+            ethtool.send_real_packets(real_senders)
     enter(files[spaces[0][0]])
     return files
 

@@ -6,7 +6,7 @@ somebody else's NAT has no address at all from here: its NAT's is not its own, a
 would be answered by the NAT. Such names stand in a comment and are not resolved.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # the supervisor, which has no use for it, starts faster without
@@ -20,6 +20,7 @@ class Place(NamedTuple):
 
     ``realm`` is the NAT behind which ``address`` means something, or the core. ``gateway`` is the
     address of the link's other end, which is ``upper``'s. The same for IPv6, where there is any.
+    ``synthesised``: behind a NAT64, by name, the IPv6 addresses for what has IPv4 only (RFC 6147).
     """
 
     node: str
@@ -31,6 +32,7 @@ class Place(NamedTuple):
     realm_v6: str = ""
     address_v6: str | None = None
     gateway_v6: str | None = None
+    synthesised: Mapping[str, str] = {}
 
 
 def places(topology: "Topology") -> list[Place]:
@@ -50,6 +52,8 @@ def places(topology: "Topology") -> list[Place]:
             str(uplink.lower_address),
             str(uplink.upper_address),
         )
+        if topology.nat64_above(node) is not None:
+            place = place._replace(address=None, gateway=None)
         if (link := ipv6.uplinks.get(node)) is not None:
             place = place._replace(
                 realm_v6=ipv6.realm(node),
@@ -57,7 +61,26 @@ def places(topology: "Topology") -> list[Place]:
                 gateway_v6=str(link.upper_address),
             )
         found.append(place)
-    return found
+    routers = {node: topology.nat64_above(node) for node in topology.uplinks}
+    return [
+        place._replace(synthesised=_synthesised(found, router))
+        if (router := routers.get(place.node))
+        else place
+        for place in found
+    ]
+
+
+def _synthesised(all_places: Sequence[Place], router: str) -> dict[str, str]:
+    """What the NAT64 ``router`` knows of IPv4, but for itself: what is sent to its own address is
+    not for its translator. And the name that hosts learn the prefix from."""
+    from ipaddress import IPv4Address
+
+    from quicpipe_lab.model.nat64 import LAB_PREFIX, WELL_KNOWN_ADDRESSES, WELL_KNOWN_NAME, embed
+
+    ipv4 = {name: IPv4Address(text) for name, text in _known(all_places, router).items()}
+    del ipv4[router]
+    ipv4[WELL_KNOWN_NAME] = WELL_KNOWN_ADDRESSES[0]
+    return {name: str(embed(LAB_PREFIX, address)) for name, address in ipv4.items()}
 
 
 def addresses(all_places: Sequence[Place]) -> dict[str, list[str]]:
@@ -77,9 +100,13 @@ def addresses(all_places: Sequence[Place]) -> dict[str, list[str]]:
 def hosts_file(all_places: Sequence[Place], node: str) -> str:
     """The /etc/hosts of a node."""
     known = [_known(view, node) for view in (all_places, _over_ipv6(all_places))]
+    synthesised = dict(next(place.synthesised for place in all_places if place.node == node))
     lines, hidden = [], []
     for place in all_places:
         found = [names[place.node] for names in known if place.node in names]
+        instead = synthesised.pop(place.node, None)
+        if instead and not found:
+            found = [instead]
         lines += [f"{address}\t{place.node}\n" for address in found]
         if found:
             continue
@@ -87,6 +114,7 @@ def hosts_file(all_places: Sequence[Place], node: str) -> str:
             lines.append(f"127.0.1.1\t{node}\n")  # the core: none of its addresses is the first
         else:
             hidden.append(f"# {place.node} is behind {place.realm}: no address of its own here\n")
+    lines += [f"{address}\t{name}\n" for name, address in synthesised.items()]
     return "".join([_LOOPBACK, *lines, *hidden])
 
 

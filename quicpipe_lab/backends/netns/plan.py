@@ -9,15 +9,17 @@ from quicpipe_lab.backends.netns.blueprint import (
     Hairpin,
     Space,
     Table,
+    Tun,
     Wire,
 )
 from quicpipe_lab.backends.netns.firewall_rules import firewall_table
 from quicpipe_lab.backends.netns.impairment import Means, means_by_link
 from quicpipe_lab.backends.netns.ipv6 import ipv6_of, ipv6_sysctls, ipv6_tables
+from quicpipe_lab.backends.netns.nat64 import tun_of
 from quicpipe_lab.backends.netns.rules import NatPlace, conntrack_sysctls, nat_table
 from quicpipe_lab.model.interface import HAIRPIN_IN, HAIRPIN_OUT, interface_names, neighbours
 from quicpipe_lab.model.ipv6 import Ipv6Addresses
-from quicpipe_lab.model.nat import Hairpinning
+from quicpipe_lab.model.nat import Hairpinning, Ipv6Behavior
 from quicpipe_lab.model.topology import (
     CORE,
     SERVICE_ADDRESSES,
@@ -86,7 +88,7 @@ def _space(
     tables: list[Table] = []
     late: list[list[str]] = []
     addresses = list(map(str, SERVICE_ADDRESSES)) if node == CORE else []
-    hairpin = None
+    hairpin = tun = None
     if isinstance(known, Nat) and uplink is not None:
         external = list(map(str, topology.external_addresses[node]))
         addresses = external[1:]
@@ -95,9 +97,12 @@ def _space(
             nat_table(known.behavior, NatPlace(names[node][uplink.upper], external, subscribers))
         ]
         late = conntrack_sysctls(known.behavior)
+        inside = [names[node][one.lower] for one in below]
+        if known.behavior.ipv6 is Ipv6Behavior.NAT64:
+            tun = tun_of(topology, node, first + len(below))
+            inside = [tun.interface]
         if known.behavior.hairpinning is Hairpinning.EXTERNAL_SOURCE:
-            inside = [names[node][one.lower] for one in below]
-            hairpin = _hairpin(external, inside, first + len(below))
+            hairpin = _hairpin(external, inside, first + len(below) + 1)
     elif isinstance(known, Firewall) and uplink is not None:
         tables = [firewall_table(known.behavior, names[node][uplink.upper])]
     return Space(
@@ -105,11 +110,12 @@ def _space(
         [*_sysctls(forwards=not isinstance(known, Host)), *_hairpin_sysctls(hairpin)],
         addresses,
         str(uplink.upper_address) if uplink else None,
-        [_wire(one, first + position, names, means) for position, one in enumerate(below)],
+        [_wire(one, first + position, names, means, tun) for position, one in enumerate(below)],
         tables,
         late,
         _routes(topology, below),
         hairpin,
+        tun=tun,
     )
 
 
@@ -137,22 +143,27 @@ def _hairpin_sysctls(hairpin: Hairpin | None) -> list[list[str]]:
 
 
 def _wire(
-    uplink: Uplink, upper_index: int, names: dict[str, dict[str, str]], means: dict[str, Means]
+    uplink: Uplink,
+    upper_index: int,
+    names: dict[str, dict[str, str]],
+    means: dict[str, Means],
+    tun: Tun | None,
 ) -> Wire:
-    """The lower end is always the first interface of its namespace."""
+    """The lower end is always the first interface of its namespace. Below a NAT64 is no IPv4."""
     lower, upper = uplink.lower, uplink.upper
+    has_ipv4 = tun is None
     return Wire(
         lower,
         uplink.network.prefixlen,
-        _end(names[upper][lower], upper_index, uplink.upper_address),
-        _end(names[lower][upper], _FIRST_INDEX, uplink.lower_address),
+        _end(names[upper][lower], upper_index, uplink.upper_address, has_ipv4),
+        _end(names[lower][upper], _FIRST_INDEX, uplink.lower_address, has_ipv4),
         *means[lower],
     )
 
 
-def _end(interface: str, index: int, address: IPv4Address) -> End:
+def _end(interface: str, index: int, address: IPv4Address, has_ipv4: bool) -> End:
     mac = ":".join(f"{byte:02x}" for byte in b"\x02\x00" + address.packed)
-    return End(interface, index, mac, str(address))
+    return End(interface, index, mac, str(address) if has_ipv4 else "")
 
 
 def _sysctls(forwards: bool) -> list[list[str]]:

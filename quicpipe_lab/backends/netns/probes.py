@@ -23,8 +23,9 @@ from typing import Any, NamedTuple
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from quicpipe_lab.backends.netns import isolation, syscalls
+from quicpipe_lab.backends.netns import isolation, syscalls, tun
 from quicpipe_lab.backends.netns.blueprint import Chain, Set, Table
+from quicpipe_lab.backends.netns.nat64 import find_translator
 from quicpipe_lab.backends.netns.nft import add_table, commit
 from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
 from quicpipe_lab.resources import folder
@@ -165,6 +166,13 @@ def _ipv6() -> str:
     return "::1 answers in a new namespace"
 
 
+def _nat64() -> str:
+    find_translator()
+    _enter_network_namespace()
+    tun.make(_INTERFACE, 100)
+    return "homes that have IPv6 only reach IPv4 by NAT64"
+
+
 def _bcc() -> str:
     bcc = import_bcc()
     return f"version {bcc.__version__} in {Path(str(bcc.__file__)).parent}"
@@ -264,6 +272,7 @@ PROBES = {
     "netem": Probe("a netem queueing discipline in a namespace", _netem, _module("sch_netem")),
     "af-packet": Probe("a packet ring in a namespace", _af_packet, _module("af_packet")),
     "ipv6": Probe("a socket bound to ::1 in a namespace", _ipv6, _module("ipv6")),
+    "nat64": Probe("a TUN device in a namespace, and the program tayga", _nat64, _privileges),
     "bcc": Probe("importing it", _bcc, lambda: None),
     "kernel-headers": Probe("looking where they are installed", _kernel_headers, lambda: None),
     "xdp-native": Probe(

@@ -3,7 +3,7 @@
 import socket
 from typing import Any
 
-from quicpipe_lab.backends.netns.blueprint import End, Hairpin, Ipv6
+from quicpipe_lab.backends.netns.blueprint import End, Hairpin, Ipv6, Tun
 from quicpipe_lab.backends.netns.encoders import (
     NLM_F_NEW,
     encode,
@@ -180,6 +180,19 @@ def ipv6(own: Ipv6) -> list[Request]:
         requests.append(
             _route(int(length), "universe", _MAIN_TABLE, attributes, purpose, socket.AF_INET6)
         )
+    return requests
+
+
+def tun(tun: Tun) -> list[Request]:
+    """The device is there already."""
+    requests = [_up(tun.number, tun.interface)]
+    for networks, family in ((tun.networks, socket.AF_INET), (tun.networks_v6, socket.AF_INET6)):
+        for network in networks:
+            address, _, length = network.partition("/")
+            attributes = [("RTA_DST", address), ("RTA_OIF", tun.number)]
+            scope = "link" if family == socket.AF_INET else "universe"
+            purpose = f"route to {network}"
+            requests.append(_route(int(length), scope, _MAIN_TABLE, attributes, purpose, family))
     return requests
 
 

@@ -66,6 +66,7 @@ class Service:
             "wire": self._start_wire,
             "set-netem": self._set_netem,
             "netem-counters": self._netem_counters,
+            "has-carrier": self._has_carrier,
         }
 
     def run(self) -> None:
@@ -159,6 +160,12 @@ class Service:
 
         enter(self._files[request["node"]])
         return netem.counters(End(*request["end"])), []
+
+    def _has_carrier(self, request: Message, _fds: list[int]) -> Answer:
+        from quicpipe_lab.backends.netns import ethtool
+
+        enter(self._files[request["node"]])
+        return {"has_carrier": ethtool.has_carrier(request["interface"])}, []
 
     def _namespaces(self, request: Message, _fds: list[int]) -> Answer:
         return {}, [os.dup(self._files[node]) for node in request["nodes"]]

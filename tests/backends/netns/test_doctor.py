@@ -18,6 +18,7 @@ NAMES = [
     "netem",
     "af-packet",
     "ipv6",
+    "nat64",
     "bcc",
     "kernel-headers",
     "xdp-native",

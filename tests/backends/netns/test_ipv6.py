@@ -22,7 +22,7 @@ from tests.backends.netns.remote import DEADLINE_S, Sockets, port_of, sockets_of
 
 pytestmark = pytest.mark.netns
 
-NONE, ROUTED, NPTV6, NAT66 = Ipv6Behavior
+NONE, ROUTED, NPTV6, NAT66, NAT64 = Ipv6Behavior
 TOPOLOGY = Topology(
     "six",
     (

@@ -25,7 +25,7 @@ from quicpipe_lab.model.topology import CORE, Firewall, Host, Link, Nat, Node, T
 pytestmark = pytest.mark.netns
 
 EIF, ADF, APDF = FilteringBehavior
-NONE, ROUTED, NPTV6, NAT66 = Ipv6Behavior
+NONE, ROUTED, NPTV6, NAT66, NAT64 = Ipv6Behavior
 LIFETIME_S = 2.0
 
 ROUTERS: Mapping[str, NatBehavior] = {

@@ -114,7 +114,12 @@ def test_main_job_is_captured_at_every_interface(nat_to_nat: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in resources.scenario_names() if name != "nat-to-nat"]
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.nat64] if "nat64" in name else [])
+        for name in resources.scenario_names()
+        if name != "nat-to-nat"
+    ],
 )
 def test_bundled_scenario_ends_as_expected(name: str, tmp_path: Path) -> None:
     done = run_cli(name, "--run-dir", "run", cwd=tmp_path)
