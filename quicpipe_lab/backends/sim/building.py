@@ -190,6 +190,11 @@ class Builder:
             case Ipv6Behavior.NAT66:
                 place = NatPlace(node, (wan.addresses[6],), (), (wan,), (wan,))
                 hooks[6] = Masquerade(nat.behavior, place, self._clock, f"{seed}66")
+            case Ipv6Behavior.NAT64:
+                raise UnsupportedBehaviorError(
+                    f"node {nat.name!r}: ipv6 = 'nat64': the sim backend does not translate between"
+                    " versions; the netns backend does"
+                )
             case Ipv6Behavior.NONE:
                 pass
 

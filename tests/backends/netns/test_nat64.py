@@ -37,7 +37,7 @@ from quicpipe_lab.model.prediction import predict
 from quicpipe_lab.model.scenario import Outcome, Scenario, Transfer, WaitFor
 from quicpipe_lab.model.topology import CORE, Host, Link, Nat, Node, Relay, Topology
 from quicpipe_lab.resources import find_topology
-from quicpipe_lab.shell.capture import read
+from quicpipe_lab.shell.pcapng import read
 from tests.backends.netns.remote import DEADLINE_S, Sockets, port_of, sockets_of
 
 TOPOLOGY = find_topology("nat64")
@@ -190,7 +190,7 @@ def test_peers_without_ipv4_end_as_predicted(
     scenario = Scenario("s", topology, "alice", "bob", "relay", expect, steps)
     result = base.run(scenario, run_dir=tmp_path, certify=False)
     assert (result.outcome, result.failure) == (expect, None)
-    at_alice = [one for one in read(tmp_path / "capture.pcapng") if one.node == "alice"]
+    at_alice = [one for one in read(tmp_path / "capture.pcapng").frames if one.node == "alice"]
     kinds = {struct.unpack_from("!H", frame.data, 12)[0] for frame in at_alice}
     assert kinds == {_IPV6}
 

@@ -23,7 +23,8 @@ def test_every_bundled_topology_has_a_plan(name: str) -> None:
     assert nodes == ["core", *topology.uplinks]
     wires = [wire for space in blueprint.spaces for wire in space.wires]
     assert {wire.lower_node: wire.lower.address for wire in wires} == {
-        name: str(uplink.lower_address) for name, uplink in topology.uplinks.items()
+        name: "" if topology.nat64_above(name) else str(uplink.lower_address)
+        for name, uplink in topology.uplinks.items()
     }
     for space in blueprint.spaces:
         numbers = [wire.upper.number for wire in space.wires]
