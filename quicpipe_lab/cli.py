@@ -1,6 +1,7 @@
 """The command line: arguments to calls to text. Imports what a command needs when it is run."""
 
 import argparse
+import dataclasses
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from quicpipe_lab import lab_commands, nat_report
+from quicpipe_lab import lab_commands, nat_report, run_commands
 from quicpipe_lab.errors import (
     BackendUnavailableError,
     QuicpipeLabError,
@@ -129,6 +130,8 @@ def _scenario(arguments: argparse.Namespace) -> int:
     from quicpipe_lab.backends import base
 
     scenario = resources.find_scenario(arguments.name)
+    if arguments.xdp is not None:
+        scenario = dataclasses.replace(scenario, xdp=arguments.xdp)
     watcher = console.watcher(scenario, quiet=arguments.json)
     with _orderly_end(), watcher:
         result = base.run(
@@ -241,9 +244,16 @@ def _relay(arguments: argparse.Namespace) -> int:
         events=arguments.events,
         qlog=arguments.qlog,
         keylog=arguments.keylog,
-        xdp=arguments.xdp,
+        xdp=tuple(arguments.xdp or _xdp_interfaces()),
+        xdp_mode=arguments.xdp_mode,
+        xdp_capacity=arguments.xdp_capacity,
     )
     return relay_program.run_relay(options)
+
+
+def _xdp_interfaces() -> list[str]:
+    """What the environment says; the original's variable names one."""
+    return [name for name in os.environ.get("QUICPIPE_XDP_IFACE", "").split(",") if name]
 
 
 def _silence_libraries() -> None:
@@ -315,6 +325,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_matrix(commands)
     lab_commands.add(commands)
     nat_report.add(commands)
+    run_commands.add(commands)
     _add_relay(commands)
     _add_dial(commands)
     _add_accept(commands)
@@ -344,6 +355,12 @@ def _add_scenario(commands: Any) -> None:
         dest="certify",
         action="store_false",
         help="trust the NATs to be what they are declared to be",
+    )
+    parser.add_argument(
+        "--xdp",
+        choices=("off", "on", "generic"),
+        help="have the relay forward in the kernel: in its interface's driver, or (generic) behind"
+        " it; default: as the scenario says, which mostly is off",
     )
     parser.set_defaults(run=_scenario)
 
@@ -400,8 +417,23 @@ def _add_relay(commands: Any) -> None:
     parser.add_argument(
         "--xdp",
         metavar="IFACE",
-        default=os.environ.get("QUICPIPE_XDP_IFACE") or None,
-        help="relay in the kernel on this interface (default: $QUICPIPE_XDP_IFACE)",
+        action="append",
+        help="forward in the kernel on this interface; may be given again for others"
+        " (default: $QUICPIPE_XDP_IFACE, several with commas)",
+    )
+    parser.add_argument(
+        "--xdp-mode",
+        choices=("native", "generic", "offload"),
+        help="in the interface's driver, behind it, or in its hardware; default: native, where the"
+        " driver cannot generic",
+    )
+    parser.add_argument(
+        "--xdp-capacity",
+        type=_positive,
+        default=4096,
+        metavar="N",
+        help="connection IDs that the kernel can know; others are forwarded by this program"
+        " (default: 4096)",
     )
     parser.add_argument(
         "--no-offload",

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from quicpipe_lab.model.event import Event
-from quicpipe_lab.model.result import RunResult
+from quicpipe_lab.model.result import RelayedBy, RunResult
 from quicpipe_lab.model.scenario import Outcome, Scenario
 
 
@@ -173,6 +173,8 @@ def _summary_rows(result: RunResult) -> list[tuple[str, str]]:
     rows.append(
         ("bytes", f"{result.bytes.relayed:,} relayed, {result.bytes.direct:,} direct (on the wire)")
     )
+    if result.relayed_by is not None and result.relayed_by.filter is not None:
+        rows.append(("relayed by", _relayed_by(result.relayed_by)))
     rows.append(("data checked", f"{result.transferred_bytes:,} bytes each way"))
     if result.longest_gap_s is not None:
         rows.append(("longest gap", f"{1000 * result.longest_gap_s:.0f} ms without a new byte"))
@@ -182,6 +184,14 @@ def _summary_rows(result: RunResult) -> list[tuple[str, str]]:
     if result.run_dir is not None:
         rows.append(("files", result.run_dir))
     return rows
+
+
+def _relayed_by(by: RelayedBy) -> str:
+    share = 100 * by.filter_share
+    return (
+        f"{by.filter:,} datagrams by the XDP filter ({by.mode}), {by.userspace:,} by its process"
+        f" ({share:.1f} % and {100 - share:.1f} %)"
+    )
 
 
 def _duration(seconds: float, rtt_s: float | None) -> str:

@@ -8,5 +8,6 @@ async with Lab("two-homes") as lab:
 from quicpipe_lab.api.lab import Lab, Node
 from quicpipe_lab.api.program import Program, ProgramResult
 from quicpipe_lab.api.runs import run, scenarios
+from quicpipe_lab.api.tables import packets
 
-__all__ = ["Lab", "Node", "Program", "ProgramResult", "run", "scenarios"]
+__all__ = ["Lab", "Node", "Program", "ProgramResult", "packets", "run", "scenarios"]

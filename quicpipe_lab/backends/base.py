@@ -13,7 +13,7 @@ from typing import Protocol
 from quicpipe_lab.errors import BackendUnavailableError, ScenarioError
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import RunResult
-from quicpipe_lab.model.scenario import Scenario
+from quicpipe_lab.model.scenario import Scenario, Xdp
 from quicpipe_lab.model.scenario_data import dump_scenario
 
 Observer = Callable[[Event], None]
@@ -122,7 +122,7 @@ class _Auto:
                 netns = find_backend("netns")
                 return netns.run(scenario, run_dir, watch, certify=certify)
             except BackendUnavailableError as error:
-                if has_begun:
+                if has_begun or scenario.xdp is not Xdp.OFF:  # which only netns can do
                     raise
                 problem = str(error)
         self.tell(f"simulated in virtual time, as by --backend sim: {problem}")

@@ -13,6 +13,7 @@ from quicpipe_lab.model.result import (
     Certified,
     Clock,
     NatDeclared,
+    RelayedBy,
     Rtts,
     RunResult,
     Times,
@@ -64,6 +65,7 @@ def summarize(scenario: Scenario, record: RunRecord, run_dir: Path, backend: str
         clock=record.clock,
         capture=record.capture,
         certified=record.certified,
+        relayed_by=_relayed_by(scenario, record.events),
     )
 
 
@@ -108,6 +110,18 @@ def _rtts(dialer: list[Event], statistics: Event | None) -> Rtts:
     if statistics is not None and statistics.data["rtt_s"] is not None:
         seen[statistics.data["direct"]] = statistics.data["rtt_s"]
     return Rtts(relayed=_rounded(seen.get(False)), direct=_rounded(seen.get(True)))
+
+
+def _relayed_by(scenario: Scenario, events: list[Event]) -> RelayedBy | None:
+    """From the relay's last words."""
+    for event in events:
+        if event.node == scenario.relay and event.name == "stopped":
+            userspace, xdp = event.data["datagrams"]["forwarded"], event.data.get("xdp")
+            if xdp is None:
+                return RelayedBy(userspace)
+            mode = xdp["interfaces"][0]["mode"]
+            return RelayedBy(userspace, xdp["datagrams"]["forwarded"], mode)
+    return None
 
 
 def _rounded(value: float | None) -> float | None:

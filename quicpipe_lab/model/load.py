@@ -43,6 +43,7 @@ from quicpipe_lab.model.scenario import (
     Step,
     Transfer,
     WaitFor,
+    Xdp,
 )
 from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.model.topology import Firewall, Host, Link, Nat, Node, Relay, Topology
@@ -107,6 +108,7 @@ def _scenario(table: "_Table", name: str, find: TopologyFinder) -> Scenario:
         deadline_s=table.number("deadline_s", 60.0),
         direct_after_bytes=table.take("direct_after_bytes", int, 0),
         family=table.choice("family", Family, Family.IPV4),
+        xdp=table.choice("xdp", Xdp, Xdp.OFF),
     )
     roles.done()
     table.done()

@@ -7,12 +7,12 @@ from typing import Any
 
 from quicpipe_lab.model.scenario import Outcome
 
-FORMAT = 2
+FORMAT = 3
 """The version of the JSON form; raised when an old reader would misread or refuse a new file.
 
-1 had no ``certified``, and is still read.
+1 had no ``certified``, 2 no ``relayed_by``; both are still read.
 """
-_READABLE = (1, FORMAT)
+_READABLE = (1, 2, FORMAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +76,33 @@ class CaptureStats:
 
 
 @dataclass(frozen=True, slots=True)
+class RelayedBy:
+    """How many datagrams of the peers the relay forwarded, and where.
+
+    ``filter``: by its XDP filter, in the kernel, whose ``mode`` is native, generic or offload; None
+    where it had none. ``userspace``: by its own process.
+    """
+
+    userspace: int = 0
+    filter: int | None = None
+    mode: str | None = None
+
+    @property
+    def filter_share(self) -> float:
+        """Of all; 0 where nothing was forwarded."""
+        filtered = self.filter or 0
+        return filtered / max(1, filtered + self.userspace)
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """One run of a scenario on one backend.
 
     ``failure`` is None, or one line that says why the outcome is ``failed``.
     ``punching_s`` is when both peers had begun to punch, on the same clock as ``times_s``;
     ``longest_gap_s`` is the longest time without a new echoed byte while a transfer was running.
-    ``certified`` is by NAT; None where the NATs were not certified.
+    ``certified`` is by NAT; None where the NATs were not certified. ``relayed_by`` is None where
+    the relay did not live to tell.
     """
 
     scenario: str
@@ -102,6 +122,7 @@ class RunResult:
     clock: Clock | None = None
     capture: CaptureStats | None = None
     certified: dict[str, Certified] | None = None
+    relayed_by: RelayedBy | None = None
     format: int = FORMAT
 
     def to_json(self) -> dict[str, Any]:
@@ -130,6 +151,7 @@ class RunResult:
                     "clock": data["clock"] and Clock(**data["clock"]),
                     "capture": data["capture"] and CaptureStats(**data["capture"]),
                     "certified": _certified(data.get("certified")),
+                    "relayed_by": data.get("relayed_by") and RelayedBy(**data["relayed_by"]),
                     "format": FORMAT,
                 }
             )

@@ -5,6 +5,7 @@ It describes and never executes; a backend walks ``steps`` in order.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.address import Family
@@ -23,12 +24,26 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-def _outcome(field: str, given: str) -> Outcome:
+class Xdp(StrEnum):
+    """Whether the relay forwards in the kernel (see shell/xdp.py), and where its filter runs.
+
+    ``ON`` is in the interface's driver, or behind it where that cannot be.
+    """
+
+    OFF = "off"
+    ON = "on"
+    GENERIC = "generic"
+
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+def _choice(field: str, kind: type[_Choice], given: str) -> _Choice:
     """Python callers write plain strings too. Raises ScenarioError."""
     try:
-        return Outcome(given)
+        return kind(given)
     except ValueError:
-        raise ScenarioError(field, f"{given!r} is none of {', '.join(Outcome)}") from None
+        raise ScenarioError(field, f"{given!r} is none of {', '.join(kind)}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +76,7 @@ class WaitFor:
 
     def __post_init__(self) -> None:
         if self.path is not None:
-            object.__setattr__(self, "path", _outcome("path", self.path))
+            object.__setattr__(self, "path", _choice("path", Outcome, self.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +143,11 @@ class Scenario:
     deadline_s: float = 60.0
     direct_after_bytes: int = 0
     family: Family = Family.IPV4
+    xdp: Xdp = Xdp.OFF
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "expect", _outcome("expect", self.expect))
+        object.__setattr__(self, "expect", _choice("expect", Outcome, self.expect))
+        object.__setattr__(self, "xdp", _choice("xdp", Xdp, self.xdp))
         self._check_roles()
         self._check_family()
         if self.direct_after_bytes < 0:

@@ -73,20 +73,44 @@ class Sender:
         Two token buckets that are filled and asked together, as this happens for every batch.
         Like TokenBucket they admit a batch as a whole, and take what is too much as a debt.
         """
+        self._refill(now)
+        admitted = self._packets_left > 0 and self._bytes_left > 0
+        if admitted:
+            self._take(packets, size_bytes)
+        return admitted
+
+    def account(self, packets: int, size_bytes: int, now: float) -> bool:
+        """So much has been forwarded already, by somebody else, the last of it at ``now``.
+
+        Whether that was within the rates; what was too much is a debt, so that the average holds.
+        """
+        self._refill(max(now, self.last_seen_s))
+        self._take(packets, size_bytes)
+        return self._packets_left > 0 and self._bytes_left > 0
+
+    def is_rested(self, now: float) -> bool:
+        """Whether it has sent so much less than it may that a whole burst could pass."""
+        limits, elapsed_s = self._limits, now - self.last_seen_s
+        return (
+            self._packets_left + elapsed_s * limits.packets_per_s
+            >= limits.packets_per_s * limits.burst_s
+            and self._bytes_left + elapsed_s * limits.bytes_per_s
+            >= limits.bytes_per_s * limits.burst_s
+        )
+
+    def _refill(self, now: float) -> None:
         limits, elapsed_s = self._limits, now - self.last_seen_s
         self.last_seen_s = now
         packets_left = self._packets_left + elapsed_s * limits.packets_per_s
         bytes_left = self._bytes_left + elapsed_s * limits.bytes_per_s
-        packets_left = min(packets_left, limits.packets_per_s * limits.burst_s)
-        bytes_left = min(bytes_left, limits.bytes_per_s * limits.burst_s)
-        admitted = packets_left > 0 and bytes_left > 0
-        if admitted:
-            packets_left -= packets
-            bytes_left -= size_bytes
-            self.packets += packets
-            self.bytes += size_bytes
-        self._packets_left, self._bytes_left = packets_left, bytes_left
-        return admitted
+        self._packets_left = min(packets_left, limits.packets_per_s * limits.burst_s)
+        self._bytes_left = min(bytes_left, limits.bytes_per_s * limits.burst_s)
+
+    def _take(self, packets: int, size_bytes: int) -> None:
+        self._packets_left -= packets
+        self._bytes_left -= size_bytes
+        self.packets += packets
+        self.bytes += size_bytes
 
 
 class Flow:
@@ -139,6 +163,10 @@ class Forwarder:
         if not self.store.is_bound(association.address):
             self._senders.pop(association.address, None)
         self.generation += 1
+
+    def sender(self, address: TransportAddress) -> Sender | None:
+        """None for an address without live bindings."""
+        return self._senders.get(address)
 
     def last_seen_s(self, address: TransportAddress) -> float | None:
         """When the address last sent through us; None where it has no live binding."""

@@ -196,6 +196,10 @@ class Relay:
         """The whole decision about one datagram that is not for the relay itself, counted."""
         return self._forwarder.route(destination_id, source, size_bytes, now)
 
+    def sender(self, address: TransportAddress) -> Sender | None:
+        """Who sends from there; None for an address without live bindings."""
+        return self._forwarder.sender(address)
+
     def senders(self) -> list[Sender]:
         """Every address with live bindings, and what it has sent through the relay."""
         return self._forwarder.senders()

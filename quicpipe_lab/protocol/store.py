@@ -91,11 +91,15 @@ class MapStore:
         return Association((connection_id,), binding.address)
 
     def remove_association(self, association: Association, owner: Hashable) -> None:
+        for connection_id in self.held(association, owner):
+            del self._bindings[connection_id]
+            self._count(association.address, -1)
+
+    def held(self, association: Association, owner: Hashable) -> list[bytes]:
+        """Those of the IDs that are bound to this address and belong to ``owner``."""
         wanted = _Binding(owner, association.address)
-        for connection_id in association.connection_ids:
-            if self._bindings.get(connection_id) == wanted:
-                del self._bindings[connection_id]
-                self._count(association.address, -1)
+        connection_ids = dict.fromkeys(association.connection_ids)
+        return [one for one in connection_ids if self._bindings.get(one) == wanted]
 
     def is_bound(self, address: TransportAddress) -> bool:
         return address in self._ids_at

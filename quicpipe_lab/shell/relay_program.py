@@ -1,16 +1,21 @@
 """``quicpipe-lab relay``: the program around the loop."""
 
+import ipaddress
 import os
+import socket
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
+from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.relay import Relay
 from quicpipe_lab.protocol.relay_limits import RelayLimits
 from quicpipe_lab.shell import batch
 from quicpipe_lab.shell.certificates import fingerprint, identity
 from quicpipe_lab.shell.event_log import EventLog
+from quicpipe_lab.shell.relay_accelerator import RelayAccelerator
 from quicpipe_lab.shell.relay_batch import BatchTransport
 from quicpipe_lab.shell.relay_loop import RelayLoop
 from quicpipe_lab.shell.relay_socket import (
@@ -28,7 +33,8 @@ class RelayOptions:
     """What the command line says. ``events``: see EventLog; ``qlog``: a directory.
 
     ``offload``: let the kernel join and split runs of datagrams (GRO and GSO), which is faster;
-    a capture on a virtual interface then shows a run as one packet of up to 64 kB.
+    a capture on a virtual interface then shows a run as one packet of up to 64 kB. ``xdp``: the
+    interfaces to forward on in the kernel; ``xdp_mode`` None is the best that each can do.
     """
 
     certificate_directory: Path | None = None
@@ -41,17 +47,15 @@ class RelayOptions:
     events: str | None = None
     qlog: Path | None = None
     keylog: Path | None = None
-    xdp: str | None = None
+    xdp: tuple[str, ...] = ()
+    xdp_mode: str | None = None
+    xdp_capacity: int = 4096
     offload: bool = True
     limits: RelayLimits = field(default_factory=RelayLimits)
 
 
 def run_relay(options: RelayOptions) -> int:
     """Serve until a signal ends it; the exit status. Raises QuicpipeLabError before that."""
-    if options.xdp is not None:
-        raise BackendUnavailableError(
-            f"the XDP filter for {options.xdp} is not part of this version", "leave out --xdp"
-        )
     if options.strict and not options.token:
         raise QuicpipeLabError("a strict relay needs a bearer token: give --token as well")
     with ExitStack() as stack:
@@ -63,6 +67,7 @@ def run_relay(options: RelayOptions) -> int:
         keylog = stack.enter_context(keylog_file(options.keylog))
         opened = stack.enter_context(open_socket(options.host, options.port))
         address = from_socket(opened.getsockname())
+        accelerator = _accelerator(options, address, stack) if options.xdp else None
         relay = Relay(
             certificate=certificate,
             private_key=private_key,
@@ -71,6 +76,7 @@ def run_relay(options: RelayOptions) -> int:
             limits=options.limits,
             token=options.token,
             strict=options.strict,
+            store=None if accelerator is None else accelerator.store,
             qlog=qlog,
             keylog=keylog,
         )
@@ -79,13 +85,60 @@ def run_relay(options: RelayOptions) -> int:
             transport = BatchTransport(opened, offload=options.offload)
         else:
             transport = PlainTransport(opened)
-        loop = RelayLoop(relay, opened, transport, log)
+        loop = RelayLoop(relay, opened, transport, log, accelerator=accelerator, show=_show)
 
         def tell() -> None:
             pinned = fingerprint(certificate)
             # The first line is the original's, to the letter.
             print(f"addr: {address}\nfingerprint: {pinned}", flush=True)
-            log.write("ready", address=address, fingerprint=pinned, pid=os.getpid())
+            more = {}
+            if accelerator is not None:
+                accelerator.start()
+                more["xdp"] = accelerator.status()["interfaces"]
+                for one in more["xdp"]:
+                    print(f"xdp: {one['interface']} {one['mode']}: {one['reason']}", flush=True)
+            log.write("ready", address=address, fingerprint=pinned, pid=os.getpid(), **more)
 
         loop.run(tell)
     return 0
+
+
+def _accelerator(
+    options: RelayOptions, address: TransportAddress, stack: ExitStack
+) -> RelayAccelerator:
+    """Compiled, loaded and attached. Raises BackendUnavailableError, QuicpipeLabError."""
+    from quicpipe_lab.shell.xdp_filter import MAX_CAPACITY
+
+    for interface in options.xdp:
+        try:
+            socket.if_nametoindex(interface)
+        except OSError:
+            raise QuicpipeLabError(f"--xdp {interface}: there is no such interface") from None
+    if options.xdp_capacity > MAX_CAPACITY:
+        raise QuicpipeLabError(f"--xdp-capacity: the filter holds up to {MAX_CAPACITY} IDs")
+    try:
+        return _load_filter(options, address, stack)
+    except BackendUnavailableError:
+        raise
+    except QuicpipeLabError as error:
+        raise BackendUnavailableError(
+            str(error), "leave out --xdp: this program forwards as well"
+        ) from None
+
+
+def _load_filter(
+    options: RelayOptions, address: TransportAddress, stack: ExitStack
+) -> RelayAccelerator:
+    from quicpipe_lab.shell.xdp import Mode
+    from quicpipe_lab.shell.xdp_filter import Filter
+
+    kernel = stack.enter_context(Filter.open(capacity=options.xdp_capacity))
+    if not ipaddress.ip_address(address.host.partition("%")[0]).is_unspecified:
+        kernel.set_own_addresses([address])
+    mode = None if options.xdp_mode is None else Mode(options.xdp_mode)
+    attachments = [kernel.attach(interface, mode) for interface in options.xdp]
+    return RelayAccelerator(kernel, address.port, options.limits.bindings, attachments)
+
+
+def _show(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -37,7 +37,7 @@ class Mode(StrEnum):
 
     NATIVE = "native"
     GENERIC = "generic"
-    OFFLOADED = "offloaded"
+    OFFLOADED = "offload"
 
 
 _MODE_FLAGS = {Mode.GENERIC: 1 << 1, Mode.NATIVE: 1 << 2, Mode.OFFLOADED: 1 << 3}
@@ -112,6 +112,10 @@ class Program:
         except OSError as error:
             why = "it has an XDP program already" if error.errno == errno.EBUSY else error.strerror
             raise QuicpipeLabError(f"no {mode} XDP on {interface!r}: {why}") from None
+
+    def link_fd(self, interface: str) -> int:
+        """Keeps the program attached there for as long as anybody has this descriptor open."""
+        return self._links[interface]
 
     def detach(self, interface: str) -> None:
         """Undo attach."""

@@ -15,6 +15,7 @@ from quicpipe_lab.model.result import (
     Certified,
     Clock,
     NatDeclared,
+    RelayedBy,
     Rtts,
     RunResult,
     Times,
@@ -51,6 +52,8 @@ _results = st.builds(
     capture=st.none() | st.builds(CaptureStats, _counts, _counts),
     certified=st.none()
     | st.dictionaries(st.text(), st.builds(Certified, st.booleans(), _words, _words)),
+    relayed_by=st.none()
+    | st.builds(RelayedBy, _counts, st.none() | _counts, st.none() | st.text()),
 )
 
 
@@ -102,9 +105,13 @@ def test_what_is_no_result_is_a_value_error(change: dict[str, Any], says: str) -
         RunResult.from_json(_minimal().to_json() | change)
 
 
-def test_results_of_before_certificates_are_still_read() -> None:
-    data = _minimal().to_json() | {"format": 1}
-    del data["certified"]
+@pytest.mark.parametrize(
+    ("version", "lacks"), [(1, ("certified", "relayed_by")), (2, ("relayed_by",))]
+)
+def test_results_of_earlier_versions_are_still_read(version: int, lacks: tuple[str, ...]) -> None:
+    data = _minimal().to_json() | {"format": version}
+    for field in lacks:
+        del data[field]
     assert RunResult.from_json(data) == _minimal()
 
 

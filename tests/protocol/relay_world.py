@@ -123,7 +123,7 @@ class Client:
 class Network:
     """Everything arrives at once; only timers make time pass."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, store: MapStore | None = None, **options: Any) -> None:
         self.now = 1000.0
         self.clients: list[Client] = []
         self.events: list[RelayEvent] = []
@@ -132,7 +132,9 @@ class Network:
         self.to_relay: Callable[[bytes, TransportAddress], bool] = lambda _data, _source: True
         """Asked before a client's datagram reaches the relay; False drops it."""
         self._seeds = itertools.count(1)
-        self.store = MapStore(options.get("limits", RelayLimits()).bindings)
+        if store is None:
+            store = MapStore(options.get("limits", RelayLimits()).bindings)
+        self.store = store
         pem, key = certificate()
         source = random.Random(7)
         self.relay = Relay(

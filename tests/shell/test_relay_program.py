@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
+from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.protocol.events import RelayLost
@@ -177,7 +177,10 @@ class TestRefusals:
 
     def test_xdp(self, tmp_path: Path) -> None:
         self.refused(
-            BackendUnavailableError, "leave out --xdp", certificate_directory=tmp_path, xdp="eth0"
+            QuicpipeLabError,
+            "--xdp eth99: there is no such interface",
+            certificate_directory=tmp_path,
+            xdp=("lo", "eth99"),
         )
 
     def test_strict_without_token(self, tmp_path: Path) -> None:

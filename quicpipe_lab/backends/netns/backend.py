@@ -16,14 +16,23 @@ from quicpipe_lab.backends.netns.certification import Certification
 from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.backends.netns.reactor import Reactor
 from quicpipe_lab.backends.netns.recording import Recording
+from quicpipe_lab.backends.netns.xdp_link import require_root
 from quicpipe_lab.backends.script import END_WITHIN_S, Script
 from quicpipe_lab.backends.summary import RunRecord, summarize
 from quicpipe_lab.backends.transfer import Transfer
-from quicpipe_lab.errors import QuicpipeLabError, UnsupportedBehaviorError
+from quicpipe_lab.errors import (
+    BackendUnavailableError,
+    QuicpipeLabError,
+    UnsupportedBehaviorError,
+)
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.event import Event
+from quicpipe_lab.model.interface import interface_name
 from quicpipe_lab.model.result import Clock, RunResult
-from quicpipe_lab.model.scenario import Reboot, RestartRelay, Scenario
+from quicpipe_lab.model.scenario import Reboot, RestartRelay, Scenario, Xdp
+
+CANNOT = 3
+"""The exit status of a program that this machine cannot run."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,8 @@ class NetnsBackend:
     ) -> RunResult:
         """See Backend.run."""
         _require_support(scenario)
+        if scenario.xdp is not Xdp.OFF:
+            require_root()
         with ExitStack() as stack:
             return _Run(self, scenario, run_dir, observe, stack).execute(certify)
 
@@ -94,6 +105,10 @@ class _Run:
         if certify:  # goes on while the lab gets ready
             self._certification = Certification(lab)
             self._stack.callback(self._certification.close)
+        self._xdp_peer = None
+        if self.scenario.xdp is not Xdp.OFF:  # so does this
+            native = self.scenario.xdp is Xdp.ON
+            self._xdp_peer = lab.prepare_xdp_peer(self.scenario.relay, native=native)
         recording = None
         if self.backend.capture:
             recording = self._stack.enter_context(Recording(lab, self.run_dir))
@@ -118,12 +133,17 @@ class _Run:
 
     def begin(self) -> None:
         """See Stage.begin."""
-        if self._certification is not None:
-            self._script.judge(self._certification.finish)
         address = str(TransportAddress(self.scenario.relay_host, RELAY_PORT))
         # A capture shows what the wire would carry: each datagram by itself.
-        command = ["relay", "--bind", address, "--ephemeral", "--no-offload"]
-        relay = self._start(self.scenario.relay, command)
+        command = ["relay", "--bind", address, "--ephemeral", "--no-offload", *self._relay_xdp]
+        if self._xdp_peer is not None:  # compiles its filter while the NATs are looked at
+            relay = self._start(self.scenario.relay, command)
+        if self._certification is not None:
+            self._script.judge(self._certification.finish)
+        if self._xdp_peer is None:
+            relay = self._start(self.scenario.relay, command)
+        else:
+            self._xdp_peer.finish()
         to_relay = ["--relay", address, "--relay-fingerprint", self._fingerprint(relay)]
 
         accepter_reads, into_accepter = os.pipe()
@@ -138,6 +158,15 @@ class _Run:
         self._reactor.own(from_dialer)
         self._reactor.watch_reading(from_dialer, lambda: self._carry(from_dialer, into_accepter))
         self._start_dialer(trust, dialer_writes)
+
+    @property
+    def _relay_xdp(self) -> list[str]:
+        if self.scenario.xdp is Xdp.OFF:
+            return []
+        topology, relay = self.scenario.topology, self.scenario.relay
+        interface = interface_name(topology, relay, topology.uplinks[relay].upper)
+        mode = [] if self.scenario.xdp is Xdp.ON else ["--xdp-mode", "generic"]
+        return ["--xdp", interface, *mode]
 
     def _start_dialer(self, trust: list[str], oob: int) -> None:
         direct_after = str(self.scenario.direct_after_bytes)
@@ -222,6 +251,7 @@ class _Run:
             if not self._script.is_ending:
                 with suppress(QuicpipeLabError):  # it has closed its log, and lives on
                     actor.process.wait(END_WITHIN_S)
+                _raise_inability(actor)
                 self._script.ended_early(actor)
 
     def _merge(self, event: Event) -> None:
@@ -296,3 +326,10 @@ class _Run:
         with suppress(OSError):
             (self.run_dir / "keys").rmdir()
         return text.encode()
+
+
+def _raise_inability(actor: Actor) -> None:
+    """What this machine cannot do is no outcome of the scenario. Raises BackendUnavailableError."""
+    if actor.process.poll() == CANNOT:
+        problem, _, remedy = actor.complaint().rpartition("; ")
+        raise BackendUnavailableError(problem or f"the {actor.role} cannot run here", remedy)

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from quicpipe_lab.backends.netns.blueprint import Blueprint
 from quicpipe_lab.backends.netns.channel import MAX_FDS, Channel, Message
 from quicpipe_lab.backends.netns.cuts import cut_interfaces, cuts_table
 from quicpipe_lab.backends.netns.failures import raise_described
@@ -26,6 +27,7 @@ from quicpipe_lab.backends.netns.naming import places
 from quicpipe_lab.backends.netns.nat64 import find_translator, nat64s, start_translators
 from quicpipe_lab.backends.netns.plan import plan
 from quicpipe_lab.backends.netns.process import Process, pid_of, start_program
+from quicpipe_lab.backends.netns.xdp_link import XdpPeer
 from quicpipe_lab.errors import (
     BackendUnavailableError,
     LabEndedError,
@@ -94,6 +96,8 @@ class Lab:
         self._fork = fork
         self._seed = seed
         self._netem = netem
+        self._blueprint: Blueprint | None = None
+        self._xdp_peers: list[XdpPeer] = []
         self._links: Links | None = None
         self._channel: Channel | None = None
         self._supervisor: subprocess.Popen[bytes] | ForkedSupervisor | None = None
@@ -167,6 +171,7 @@ class Lab:
             _keep(text, fd)
         self._pid = pid_of(pidfd)
         os.close(pidfd)
+        self._blueprint = blueprint
         self._links = Links(self.topology, blueprint, self._seed, self._ask)
 
     def _start_translators(self) -> None:
@@ -201,6 +206,8 @@ class Lab:
             self._channel.close()
         if self._supervisor is not None:
             self._supervisor.wait()
+        while self._xdp_peers:
+            self._xdp_peers.pop().close()
         for fd in self._namespaces.values():
             os.close(fd)
         self._channel = self._supervisor = self._pid = None
@@ -233,6 +240,14 @@ class Lab:
     def kill(self, process: Process) -> None:
         """A program of this lab and all that it started, but for daemons."""
         self._ask({"request": "kill", "pid": process.inner_pid})
+
+    def prepare_xdp_peer(self, node: str, *, native: bool) -> XdpPeer:
+        """Begin to make the other end of a host's link fit for an XDP program on the host's end."""
+        self._require_up()
+        assert self._blueprint is not None
+        peer = XdpPeer(self._blueprint, node, native, self._ask)
+        self._xdp_peers.append(peer)
+        return peer
 
     def preload(self) -> None:
         """Have the supervisor import what ``quicpipe-lab``'s programs need, before the first."""

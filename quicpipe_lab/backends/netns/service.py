@@ -67,6 +67,7 @@ class Service:
             "set-netem": self._set_netem,
             "netem-counters": self._netem_counters,
             "has-carrier": self._has_carrier,
+            "xdp-peer": self._prepare_xdp_peer,
         }
 
     def run(self) -> None:
@@ -166,6 +167,14 @@ class Service:
 
         enter(self._files[request["node"]])
         return {"has_carrier": ethtool.has_carrier(request["interface"])}, []
+
+    def _prepare_xdp_peer(self, request: Message, fds: list[int]) -> Answer:
+        from quicpipe_lab.backends.netns import xdp_peer
+
+        node = request["node"]
+        namespace = self._wires if node == WIRES else self._files[node]
+        xdp_peer.start(namespace, request["interface"], request["native"], fds[0])
+        return {}, []
 
     def _namespaces(self, request: Message, _fds: list[int]) -> Answer:
         return {}, [os.dup(self._files[node]) for node in request["nodes"]]

@@ -20,9 +20,10 @@ from quicpipe_lab.backends.sim.network import Network
 from quicpipe_lab.backends.sim.recording import Recording
 from quicpipe_lab.backends.summary import RunRecord, summarize
 from quicpipe_lab.backends.transfer import Transfer
+from quicpipe_lab.errors import UnsupportedBehaviorError
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import Clock, RunResult
-from quicpipe_lab.model.scenario import Scenario
+from quicpipe_lab.model.scenario import Scenario, Xdp
 from quicpipe_lab.protocol.sources import Sources, drawn_from
 
 
@@ -38,6 +39,10 @@ class SimBackend:
         self, scenario: Scenario, run_dir: Path, observe: Observer, *, certify: bool = False
     ) -> RunResult:
         """See Backend.run."""
+        if scenario.xdp is not Xdp.OFF:
+            raise UnsupportedBehaviorError(
+                "the simulator has no kernel for --xdp to relay in: use --backend netns"
+            )
         with ExitStack() as stack:
             return SimRun(self, scenario, run_dir, observe, stack).execute(certify)
 

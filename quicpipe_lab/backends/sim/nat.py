@@ -72,6 +72,7 @@ class MappingNat(Hooks):
         self._flow_memory = Memory[Flow](self._lifetime_s)
         self._contacts = Memory[tuple[TransportAddress, Remote]](self._lifetime_s)
         self._filters = behavior.filtering is not FilteringBehavior.ENDPOINT_INDEPENDENT
+        self._by_address = behavior.filtering is FilteringBehavior.ADDRESS_DEPENDENT
         self._by_mapping = behavior.filter_scope is FilterScope.MAPPING
         self._refreshed_by_both = behavior.refresh is MappingRefresh.BOTH
         self._echoes = Echoes()
@@ -183,8 +184,7 @@ class MappingNat(Hooks):
     ) -> tuple[TransportAddress, Remote]:
         """What the filter's state is kept under."""
         of = mapping.external if self._by_mapping else mapping.inside
-        by_address = self._behavior.filtering is FilteringBehavior.ADDRESS_DEPENDENT
-        return of, remote.host if by_address else remote
+        return of, remote.host if self._by_address else remote
 
     def _refuse(self, packet: Udp) -> None:
         complaint = COMPLAINTS.get(self._behavior.unsolicited)

@@ -100,11 +100,14 @@ class Node:
         """A packet has arrived at an interface."""
         if self._observe is not None:
             self._see(packet, inward.name, "in")
-        if inward in self._deaf or (packet.flipped_bits and has_bad_ip_header(packet)):
+        if self._deaf and inward in self._deaf:
             return
-        hooks = self.hooks.get(version_of(destination_of(packet))) if self.hooks else None
+        if packet.flipped_bits and has_bad_ip_header(packet):
+            return
+        host = destination_of(packet)
+        hooks = self.hooks.get(version_of(host)) if self.hooks else None
         if hooks is None:
-            way = self.routes.way_to(destination_of(packet))
+            way = self.routes.way_to(host)
         else:
             changed = hooks.prerouting(packet, inward)
             if changed is None:
@@ -143,7 +146,7 @@ class Node:
         self._emit(packet, outward)
 
     def _emit(self, packet: Packet, outward: Interface) -> None:
-        if outward in self._deaf:
+        if self._deaf and outward in self._deaf:
             return
         if self._observe is not None:
             self._see(packet, outward.name, "out")
@@ -153,7 +156,7 @@ class Node:
         """One of the node's own; why it could not, where it could not."""
         way = self.routes.way_to(destination_of(packet))
         if isinstance(way, Interface):
-            hooks = self.hooks.get(version_of(destination_of(packet)))
+            hooks = self.hooks.get(version_of(destination_of(packet))) if self.hooks else None
             # An ICMP error or an echo reply belongs to what it answers, and is not translated.
             if hooks is not None and not isinstance(packet, IcmpError | Echo):
                 changed = hooks.postrouting(packet, way)

@@ -1,17 +1,23 @@
 """The capture of a run, as Wireshark's own program sees it without any settings."""
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from quicpipe_lab import resources
+from quicpipe_lab import packets, resources
+from quicpipe_lab.analysis.packets import Packet
 from quicpipe_lab.backends import base
+from quicpipe_lab.cli import main
+from quicpipe_lab.evidence import open_run
 from quicpipe_lab.model.scenario import Transfer, WaitFor
+from quicpipe_lab.shell.pcapng import read
 
 pytestmark = [
     pytest.mark.netns,
@@ -73,6 +79,112 @@ def test_every_packet_of_all_connections_is_decrypted_at_every_hop(run_dir: Path
         kind for (row,) in tshark(capture, "http3", "http3.frame_type") for kind in row.split(",")
     }
     assert {"0", "1", "4"} <= kinds  # DATA, HEADERS, SETTINGS (RFC 9114, 7.2)
+
+
+@pytest.mark.parametrize(
+    ("node", "connections"),
+    [("alice", 2), ("bob", 2), ("relay", 3), ("nat-a", 2), ("nat-b", 2), ("core", 3)],
+)
+def test_so_is_what_is_cut_out_for_one_node(
+    node: str, connections: int, run_dir: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "cut.pcapng"
+    assert main(["capture", str(run_dir), "--node", node, "-o", str(out)]) == 0
+    assert_all_is_decrypted(out, connections)
+    assert {frame.node for frame in read(out).frames} == {node, "oob"}
+
+
+def test_so_is_a_flow(run_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cut.pcapng"
+    assert main(["capture", str(run_dir), "--filter", "flow=alice~bob", "-o", str(out)]) == 0
+    assert_all_is_decrypted(out, connections=1)
+    comments = {frame.comment for frame in read(out).frames}
+    assert "relayed in userspace" in comments
+
+
+def test_filters_are_of_the_tables_columns(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = open_run(run_dir).packets
+    out = tmp_path / "cut.pcapng"
+    for text, wanted in (
+        ("kind=punch", [row for row in rows if row.kind == "punch"]),
+        ("journey=3", [row for row in rows if row.journey == 3]),
+        ("host=192.168.0.*,port=443", [row for row in rows if _is_inside_to_relay(row)]),
+        ("comment=nat-? translated*", [row for row in rows if (row.comment or "")[:3] == "nat"]),
+    ):
+        assert wanted, text
+        command = ["capture", str(run_dir), "--filter", text, "-o", str(out), "--json"]
+        assert main(command) == 0
+        assert json.loads(capsys.readouterr().out)["frames"] == len(wanted)
+        assert len(read(out).frames) == len(wanted)
+
+
+def _is_inside_to_relay(row: Packet) -> bool:
+    ends = [end for end in (row.source, row.destination) if end]
+    return any(end.host[:10] == "192.168.0." for end in ends) and 443 in [end.port for end in ends]
+
+
+def test_the_summary_counts_each_packet_once(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["capture", str(run_dir), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    rows = packets(run_dir)
+    assert told["frames"] == len(rows)
+    peers = rows[(rows.flow == "alice~bob") & (rows.kind == "quic")]
+    assert told["packets"]["alice~bob quic"] == peers.journey.nunique()
+    # Relayed packets have 12 hops, direct ones 8, and the one out of band none.
+    assert set(peers.groupby("journey").hop.count()) == {1, 8, 12}
+    assert main(["capture", str(run_dir)]) == 0
+    assert "alice~bob quic" in capsys.readouterr().out
+
+
+def test_without_pandas_rows_are_records(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = packets(str(run_dir))
+    assert list(frame.columns[:7]) == [
+        *("time_s", "node", "interface", "direction", "kind"),
+        *("source", "source_port"),
+    ]
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    rows = packets(run_dir)
+    assert [row.source.host for row in rows] == list(frame.source)
+    assert [row.destination.port for row in rows] == list(frame.destination_port)
+    assert rows[0]._fields == Packet._fields
+
+
+def test_bad_input_is_one_line(
+    run_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run_dir, copy)
+    there = str(copy)
+    commands: list[tuple[list[str], str]] = [
+        ([str(tmp_path / "none")], "no directory"),
+        ([str(tmp_path)], "no scenario.json"),
+        ([there, "--node", "carol"], "no node 'carol'; there are alice, bob, core"),
+        ([there, "--filter", "colour=red"], "no column 'colour'; there are host, port, flow"),
+        ([there, "--filter", "kind"], "'kind' is not COLUMN=PATTERN"),
+        ([there, "--filter", ""], "'' is not COLUMN=PATTERN"),
+        ([there, "--node", "bob", "-o", f"{there}/capture.pcapng"], "is the capture itself"),
+        ([there, "--node", "bob", "-o", f"{there}/no/cut.pcapng"], "cannot write"),
+    ]
+    for arguments, complaint in commands:
+        assert main(["capture", *arguments]) == 2
+        assert complaint in capfd.readouterr().err
+    capture = copy / "capture.pcapng"
+    whole = capture.read_bytes()
+    capture.write_bytes(whole[: len(whole) // 2])
+    assert main(["capture", there]) == 0
+    told = capfd.readouterr()
+    assert "the capture breaks off after" in told.err
+    assert "alice~relay quic" in told.out
+    capture.write_bytes(b"\x0a\x0d\x0d\x0a and something else")
+    assert main(["capture", there]) == 2
+    assert capfd.readouterr().err.count("\n") == 1
+    capture.unlink()
+    assert main(["capture", there]) == 2
+    assert "was not captured" in capfd.readouterr().err
 
 
 def test_interfaces_and_comments_are_shown(run_dir: Path) -> None:

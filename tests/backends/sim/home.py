@@ -6,6 +6,7 @@ from quicpipe_lab.backends.sim.packet import IcmpError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.nat import NatBehavior
 from quicpipe_lab.model.topology import Host, Link, Nat, Topology
+from tests.backends.nat_script import NOBODY_LISTENS
 
 
 class Socket:
@@ -63,6 +64,10 @@ class Home:
         """A fresh socket on the second host."""
         return Socket(self.network, "b", port)
 
+    def outside(self, port: int) -> TransportAddress:
+        """A port of the NAT's first address."""
+        return TransportAddress(self.wan, port)
+
     def settle(self) -> None:
         """Let all that was sent arrive: nothing here takes time."""
         self.clock.run(self.clock.now)
@@ -71,7 +76,7 @@ class Home:
         """Let time pass."""
         self.clock.run(self.clock.now + seconds)
 
-    def sees(self, inside: Socket, server: Socket) -> TransportAddress | None:
+    def seen(self, inside: Socket, server: Socket) -> TransportAddress | None:
         """The external endpoint of a datagram as the server sees it; None where it was dropped."""
         before = len(server.came)
         inside.send(b"out", server.address)
@@ -80,9 +85,9 @@ class Home:
 
     def external(self, inside: Socket, server: Socket) -> TransportAddress:
         """The same where it must arrive."""
-        seen = self.sees(inside, server)
-        assert seen is not None
-        return seen
+        endpoint = self.seen(inside, server)
+        assert endpoint is not None
+        return endpoint
 
     def arrives(self, sender: Socket, inside: Socket, to: TransportAddress) -> bool:
         """Whether a datagram comes in."""
@@ -90,3 +95,44 @@ class Home:
         sender.send(b"in", to)
         self.settle()
         return len(inside.came) > before
+
+
+class SimScene(Home):
+    """As a script wants it."""
+
+    def open(self, host: str, port: int) -> Socket:
+        """On ``a`` or ``b``."""
+        return Socket(self.network, host, port)
+
+    def address(self, inside: Socket) -> TransportAddress:
+        """Its own."""
+        return inside.address
+
+    def sees(self, inside: Socket, server: int, _: bool) -> TransportAddress | None:
+        """The external endpoint; None where nothing arrived."""
+        return self.seen(inside, self.points[server])
+
+    def comes_in(self, server: int, inside: Socket, to: TransportAddress, _: bool) -> bool:
+        """Whether it does."""
+        return self.arrives(self.points[server], inside, to)
+
+    def turned(
+        self, sender: Socket, target: Socket, to: TransportAddress, _: bool
+    ) -> TransportAddress | None:
+        """The source of a hairpinned datagram; None where it did not come."""
+        before = len(target.came)
+        sender.send(b"hairpin", to)
+        self.settle()
+        return target.came[before][1] if len(target.came) > before else None
+
+    def is_refused(self, sender: Socket) -> bool:
+        """Whether an ICMP error comes back."""
+        before = len(sender.errors)
+        to = TransportAddress(self.points[0].address.host, NOBODY_LISTENS)
+        sender.send(b"anybody there?", to)
+        self.settle()
+        return len(sender.errors) > before
+
+    def reboot(self) -> None:
+        """The NAT."""
+        self.nat.reboot()

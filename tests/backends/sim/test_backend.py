@@ -105,6 +105,16 @@ def test_an_unknown_backend_is_bad_input(tmp_path: Path) -> None:
     assert "'moon' is none of auto, netns, sim" in done.stderr
 
 
+def test_relaying_in_a_kernel_is_refused_by_name(tmp_path: Path) -> None:
+    done = run_cli(
+        *("scenario", "relayed", "--backend", "sim", "--xdp", "on"),
+        *("--run-dir", str(tmp_path)),
+    )
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert "--xdp" in done.stderr
+
+
 def test_where_the_matrix_is_killed_no_worker_is_left(tmp_path: Path) -> None:
     """Workers end because nobody is there who wants their work, not by a signal of ours."""
     command = [*COMMAND, "matrix", "--backend", "sim", "--trials", "50", "--run-dir", str(tmp_path)]

@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 
-from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.nat import (
     FilteringBehavior,
     FilterScope,
@@ -89,7 +88,7 @@ def test_what_is_dropped_leaves_nothing(behavior: NatBehavior) -> None:
     home = Home(behavior)
     inside = home.a(5000)
     stranger = home.points[3]
-    stranger.send(b"early", TransportAddress(home.wan, 5000))
+    stranger.send(b"early", home.outside(5000))
     home.settle()
     assert not inside.came
     assert not stranger.errors

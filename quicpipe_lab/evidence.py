@@ -1,0 +1,72 @@
+"""What a run left, opened: its files, and its capture as a table of packets.
+
+Joins what the layers below keep apart: reading files is the shell's, understanding them analysis'.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from quicpipe_lab.analysis.packets import Packet, table
+from quicpipe_lab.analysis.run_files import Run, read_run
+from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.model.result import RunResult
+from quicpipe_lab.shell import capture, pcapng
+from quicpipe_lab.shell.pcapng import Capture
+from quicpipe_lab.traffic.frame import CapturedFrame
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A run's files. ``warnings``: what is missing from them, one line each."""
+
+    run: Run
+    capture: Capture | None
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def epoch_unix_s(self) -> float:
+        """The Unix time at which the run's clock stood at 0; of a run without a result, that of
+        its first frame."""
+        if self.run.result is not None and self.run.result.clock is not None:
+            return self.run.result.clock.epoch_unix_s
+        return min((frame.time_ns for frame in self.frames), default=0) / 1e9
+
+    @property
+    def frames(self) -> list[CapturedFrame]:
+        """As they stand in the file; none where the run was not captured."""
+        return [] if self.capture is None else self.capture.frames
+
+    @cached_property
+    def packets(self) -> list[Packet]:
+        """The capture as a table."""
+        with pcapng.many_tuples():
+            return table(self.frames, self.epoch_unix_s)
+
+
+def open_run(run: RunResult | str | Path) -> Evidence:
+    """A run by its result or its directory. Raises QuicpipeLabError."""
+    if isinstance(run, RunResult):
+        if run.run_dir is None:
+            raise QuicpipeLabError("this result has no run_dir: its run left no files")
+        run = run.run_dir
+    directory = Path(run)
+    found = read_run(directory)
+    warnings = []
+    if found.result is None:
+        warnings.append("the run has no result: it was killed")
+    held = _capture(directory)
+    if held is not None and not held.is_whole:
+        warnings.append(f"the capture breaks off after {len(held.frames)} frames")
+    return Evidence(found, held, tuple(warnings))
+
+
+def _capture(directory: Path) -> Capture | None:
+    """The capture, or what its recorder had written of it when the run was killed."""
+    if (directory / "capture.pcapng").exists():
+        return pcapng.read(directory / "capture.pcapng")
+    spool = directory / "capture.spool"
+    if not spool.exists():
+        return None
+    spooled = capture.read_spool(spool)
+    return Capture(spooled.frames, spooled.interfaces, b"", spooled.dropped is not None)
