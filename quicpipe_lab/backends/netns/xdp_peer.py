@@ -12,7 +12,7 @@ descriptor that the lab's caller gets, and has until the lab ends.
 import os
 import socket
 
-from quicpipe_lab.backends.netns import offload
+from quicpipe_lab.backends.netns import ethtool
 from quicpipe_lab.backends.netns.channel import Channel
 from quicpipe_lab.backends.netns.children import fork_child
 from quicpipe_lab.backends.netns.failures import describe
@@ -30,7 +30,7 @@ def _prepare(namespace: int, interface: str, native: bool, answer_to: int) -> No
     answer = Channel(socket.socket(fileno=answer_to))
     try:
         enter(namespace)
-        offload.turn_off([interface])
+        ethtool.send_real_packets([interface])
         links = [_attach(interface)] if native else []
     except Exception as error:
         answer.send(describe(error))
