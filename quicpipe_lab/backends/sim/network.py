@@ -100,6 +100,9 @@ class SimHost:
             return way.addresses[version_of(host)]
         if way is Dead.HERE:
             return host
+        own = [one for one in self.addresses if version_of(one) == version_of(host)]
+        if way is Dead.NOBODY and own:  # nobody will answer, and nobody is told
+            return own[0]
         raise OSError(errno.ENETUNREACH, f"{self.name} has no route to {host}")
 
     def _require_way(self, problem: Dead | None) -> None:
