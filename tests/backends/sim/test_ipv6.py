@@ -11,7 +11,7 @@ from quicpipe_lab.model.topology import Firewall, Host, Link, Nat, Topology
 from tests.backends.sim.home import Socket
 from tests.backends.sim.wiring import Wiring
 
-NONE, ROUTED, NPTV6, NAT66 = Ipv6Behavior
+NONE, NPTV6, NAT66 = Ipv6Behavior.NONE, Ipv6Behavior.NPTV6, Ipv6Behavior.NAT66
 TOPOLOGY = Topology(
     "six",
     (
