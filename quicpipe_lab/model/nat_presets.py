@@ -1,7 +1,8 @@
 """Named NATs, each with the source of its behaviours.
 
 What a source leaves open is as in ``NatBehavior()``. Vendors' numbers are those of their
-documentation in 2025, and of defaults where they can be set.
+documentation, looked up in November 2026, and of defaults where they can be set. Where the text
+itself could not be had, it is said.
 """
 
 from collections.abc import Mapping
@@ -28,8 +29,10 @@ _SESSIONS = NatBehavior(
     refresh=MappingRefresh.BOTH,
 )
 
-# AWS, "NAT gateway basics": an idle timeout of 350 s, up to 55,000 flows to each destination from
-# ports 1024 to 65535; nothing comes in that does not answer.
+# docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html: "If a connection that's
+# using a NAT gateway is idle for 350 seconds or more, the connection times out";
+# nat-gateway-basics: "up to 55,000 simultaneous connections to each unique destination" from an
+# address. That its ports are random and that nothing unasked-for comes in, those pages do not say.
 _AWS = replace(_SESSIONS, mapping_lifetime_s=350.0)
 
 PRESETS: Mapping[str, NatBehavior] = MappingProxyType(
@@ -43,9 +46,11 @@ PRESETS: Mapping[str, NatBehavior] = MappingProxyType(
         "restricted-cone": NatBehavior(filtering=FilteringBehavior.ADDRESS_DEPENDENT),
         # RFC 3489's "symmetric": a new external port for every destination.
         "symmetric": NatBehavior(mapping=MappingBehavior.ADDRESS_AND_PORT_DEPENDENT),
-        # Palo Alto Networks, PAN-OS "Persistent NAT for DIPP": dynamic IP and port translation is
-        # symmetric unless that is enabled. UDP sessions time out after 30 s (PAN-OS, "Session
-        # settings").
+        # Palo Alto Networks. docs.paloaltonetworks.com/ngfw/help/12-1/device/device-setup-session/
+        # session-timeouts: "UDP: Maximum length of time, in seconds, that a UDP session remains
+        # open without a UDP response (...; default is 30)". Dynamic IP and port translation (DIPP)
+        # gives each session a port of its own unless "persistent NAT for DIPP" is enabled ("Create
+        # a Source NAT Rule with Persistent DIPP"), which is optional.
         "corporate": replace(_SESSIONS, mapping_lifetime_s=30.0),
         # RFC 6888: all of RFC 4787 (REQ-1), so EIM and hairpinning with external source (its REQ-1
         # and REQ-9) and two minutes or more (its REQ-5), EIF (REQ-7), and a limit for each
@@ -58,20 +63,28 @@ PRESETS: Mapping[str, NatBehavior] = MappingProxyType(
         ),
         "cloud": _AWS,
         "cloud-aws": _AWS,
-        # Microsoft, "Azure NAT Gateway resource": ports at random from 64,512 an address, UDP idle
-        # timeout of 4 minutes, refreshed by traffic of the flow; only answers come in.
+        # learn.microsoft.com/azure/nat-gateway/nat-gateway-resource: "64,512 SNAT ports are
+        # available per public IP address", chosen "at random"; "UDP idle timeout timers are 4
+        # minutes and are not configurable. Traffic on the flow will reset the idle timeout timer".
+        # (The same page says that UDP keepalives are needed on both sides; taken as advice, not as
+        # behaviour.)
         "cloud-azure": replace(_SESSIONS, mapping_lifetime_s=240.0),
-        # Google, "Cloud NAT: IP addresses and ports" and "Tune NAT configuration": 64 ports
-        # reserved for each VM, UDP mappings idle out after 30 s; with endpoint-independent mapping.
-        "cloud-gcp": NatBehavior(
+        # Google Cloud NAT, static port allocation. Compute API, RouterNat: udpIdleTimeoutSec
+        # "Defaults to 30s if not set"; minPortsPerVm "Defaults to 64 for static port allocation";
+        # endpoint-independent mapping only where enableEndpointIndependentMapping is set, "API's
+        # default value which is FALSE" (registry.terraform.io, google provider, compute_router_nat
+        # and its version 5 upgrade guide). A machine's ports are shared by its flows, one each
+        # here; the real one uses a port again for another destination.
+        "cloud-gcp": replace(
+            _SESSIONS,
             port_assignment=PortAssignment.BLOCK,
             port_block_size=64,
             mapping_lifetime_s=30.0,
-            refresh=MappingRefresh.BOTH,
         ),
-        # Richter et al., "A Multi-perspective Analysis of Carrier-Grade NAT Deployment" (IMC 2016),
-        # section 6: symmetric NATs are far more common with mobile carriers than with others, and
-        # UDP mappings there live for a minute or so.
+        # Richter et al., "A Multi-perspective Analysis of Carrier-Grade NAT Deployment" (IMC 2016,
+        # arXiv:1605.05606), section 6: symmetric NATs are far more common with mobile carriers than
+        # with others, and UDP mappings there live for a minute or so. The figures are from memory:
+        # only the abstract could be had.
         "mobile": replace(_SESSIONS, mapping_lifetime_s=60.0),
         # ``nft add rule nat postrouting oifname wan masquerade`` and nothing else. The timeouts are
         # conntrack's (Documentation/networking/nf_conntrack-sysctl.rst: nf_conntrack_udp_timeout,
