@@ -5,7 +5,8 @@ the access alone: a path's delay is that of all links on it. Where a source give
 of it is each direction's. ``down`` is away from the core, ``up`` towards it.
 
 Of the sources, those were read again in November 2026 of which words are quoted. The others'
-numbers are from memory of them, and queues are our own choice where it does not say whose."""
+numbers are from memory of them, and queues are our own choice where it does not say whose.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -41,7 +42,8 @@ Delay: Dischinger et al., "Characterizing Residential Broadband Networks" (IMC 2
 names what was measured, not the values), find 10 to 20 ms and more of round trip for the last hop
 of DSL, from interleaving, with little jitter and small rates of loss. Queue: 128 KiB, one of the
 frequent sizes that Kreibich et al., "Netalyzr" (IMC 2010), found; upstream it is a second of delay
-once it is full, as they and Dischinger saw. """
+once it is full, as they and Dischinger saw.
+"""
 
 _CABLE_DOWN = LinkBehavior(
     delay_s=0.005,
@@ -57,7 +59,8 @@ Delay: "typical latency performance of around 10 milliseconds (ms) on the Access
 DOCSIS 3.1 (White et al., "Low Latency DOCSIS: Technology Overview", draft-white-tsvwg-lld-00,
 2019): that is both directions. Upstream, a modem asks before it sends and waits some ms for the
 grant. Queue: 50 ms downstream; 100 ms upstream, as DOCSIS 3.0 lets operators set it (buffer
-control; RFC 8034 says why). """
+control; RFC 8034 says why).
+"""
 
 _WIFI = LinkBehavior(
     delay_s=0.004,
@@ -86,7 +89,8 @@ _LTE_DOWN = LinkBehavior(
 _LTE_UP = replace(_LTE_DOWN, delay_s=0.035, rate_bps=6e6, queue_bytes=256 * 1024)
 """LTE, as Huang et al., "A Close Examination of Performance and Power Characteristics of 4G LTE
 Networks" (MobiSys 2012), measured it: "a median value of 13Mbps and 6Mbps, respectively" (the
-abstract), and round trips of 70 ms with a server (from memory); upstream takes longer, as a terminal asks for a grant first (3GPP TR 36.912, annex B).
+abstract), and round trips of 70 ms with a server (from memory); upstream takes longer, as a
+terminal asks for a grant first (3GPP TR 36.912, annex B).
 
 Loss and queue: the same group's "An In-depth Study of LTE" (SIGCOMM 2013) finds next to no loss,
 for the radio retransmits, and queues deep enough for hundreds of ms.
