@@ -154,12 +154,10 @@ def _topology(table: "_Table", name: str) -> Topology:
     for entry in table.tables("relay", ()):
         nodes.append(Relay(entry.take("name", str)))
         entry.done()
-    for entry in table.tables("nat", ()):
-        nodes.append(Nat(entry.take("name", str), _behavior(entry)))
-        entry.done()
-    for entry in table.tables("firewall", ()):
-        nodes.append(Firewall(entry.take("name", str), _firewall(entry)))
-        entry.done()
+    nodes += [Nat(one.take("name", str), _behavior(one)) for one in table.tables("nat", ())]
+    nodes += [
+        Firewall(one.take("name", str), _firewall(one)) for one in table.tables("firewall", ())
+    ]
     links = tuple(_link(entry) for entry in table.tables("link"))
     table.take("summary", str, "")
     dual_stack = table.take("dual_stack", bool, False)
@@ -251,6 +249,7 @@ def _behavior(table: "_Table") -> NatBehavior:
             fields[name] = table.take(name, bool)
     if "port_range" in table:
         fields["port_range"] = table.ports("port_range")
+    table.done()  # first, as what is misspelt is missing elsewhere
     try:
         return replace(base, **fields)
     except ScenarioError as error:
@@ -269,6 +268,7 @@ def _firewall(table: "_Table") -> FirewallBehavior:
     fields = table.choices(_FIREWALL_CHOICES)
     if "state_lifetime_s" in table:
         fields["state_lifetime_s"] = table.number("state_lifetime_s")
+    table.done()
     try:
         return FirewallBehavior(**fields)
     except ScenarioError as error:
@@ -285,8 +285,10 @@ class _Table:
     def __init__(self, values: dict[str, Any], path: str) -> None:
         self._values = dict(values)
         self._path = path
+        self._asked: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
+        self._asked.add(key)
         return key in self._values
 
     def wrong(self, key: str, problem: str) -> ScenarioError:
@@ -294,6 +296,7 @@ class _Table:
 
     def take(self, key: str, kind: type | tuple[type, ...], default: Any = _REQUIRED) -> Any:
         """The field's value, of the kind asked for."""
+        self._asked.add(key)
         if key not in self._values:
             if default is _REQUIRED:
                 raise self.wrong(key, "is missing")
@@ -318,7 +321,8 @@ class _Table:
             return value if value is default else kind(value)
         except ValueError:
             names = ", ".join(kind)
-            raise self.wrong(key, f"{value!r} is none of {names}") from None
+            hint = did_you_mean(value, [str(one) for one in kind])
+            raise self.wrong(key, f"{value!r} is none of {names}{hint}") from None
 
     def choices(self, kinds: Mapping[str, type[StrEnum]]) -> dict[str, Any]:
         """Of these fields those that are there."""
@@ -357,7 +361,7 @@ class _Table:
     def done(self) -> None:
         """Refuse what nobody took: a misspelt field must not be ignored in silence."""
         for key in self._values:
-            raise self.wrong(key, "there is no such field")
+            raise self.wrong(key, f"there is no such field{did_you_mean(key, self._asked)}")
 
     def _join(self, key: str) -> str:
         return f"{self._path}.{key}" if self._path else key

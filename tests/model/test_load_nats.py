@@ -156,7 +156,22 @@ def test_presets_and_fields_that_differ(name: str) -> None:
         ("port_parity = true", "port_parity = 1", "9: nat[0].port_parity: must be true or false"),
         ("external_addresses = 4", "external_addresses = 0", "15: nat[0].external_addresses: is"),
         ("port_block_size = 512\n", "", "18: nat[1].port_block_size: belongs"),
-        ("port_block_size = 512", "port_block = 512", "18: nat[1].port_block"),
+        (
+            "port_block_size = 512",
+            "port_blocksize = 512",
+            "21: nat[1].port_blocksize: there is no such field; did you mean 'port_block_size'?",
+        ),
+        (
+            'ipv6 = "nptv6"',
+            'ipv6 = "nat46"',
+            "24: nat[1].ipv6: 'nat46' is none of none, routed, nptv6, nat66, nat64; did you mean",
+        ),
+        (
+            'udp = "only-443"',
+            'udp = "only443"',
+            "29: firewall[0].udp: 'only443' is none of open, only-443, blocked; did you mean",
+        ),
+        ("state_lifetime_s = 20", "state_lifetime = 20", "31: firewall[0].state_lifetime: there"),
         ('udp = "only-443"', 'udp = "no"', "29: firewall[0].udp: 'no' is none of open"),
         ("state_lifetime_s = 20", "state_lifetime_s = 0", "31: firewall[0].state_lifetime_s: is"),
         ('"port-unreachable"', '"conntrack"', "32: firewall[0].unsolicited: 'conntrack' is"),
