@@ -1,20 +1,17 @@
 """What a forwarded datagram costs the relay in userspace, against coturn's ChannelData."""
 
 import contextlib
-import json
-import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from quicpipe_lab.backends.netns.lab import Lab, Process
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.topology import CORE, Host, Link, Relay, Topology
-from tests.bench import ROOT, SCRIPTS, Row, median, skipped
+from tests.bench import Row, median, skipped
+from tests.bench._programs import COTURN_READY, PYTHON, Program, coturn_argv, cpu_s, serving
 
 TITLE = (
     "Relaying datagrams of 1200 bytes in userspace: user and system CPU time of the relaying "
@@ -132,59 +129,24 @@ def _rows(load: _Load, results: dict[str, list[_Measured]]) -> list[Row]:
 class _Path:
     """A sender and a receiver with whatever lies between."""
 
-    def __init__(self, sender: "_Program", receiver: "_Program", server: Process | None) -> None:
+    def __init__(self, sender: Program, receiver: Program, server: Process | None) -> None:
         self._sender = sender
         self._receiver = receiver
         self._server = server
 
     def measure(self, load: _Load) -> _Measured:
         self._receiver.ask(gro=load.gro)
-        cpu_s = self._cpu_s()
+        before_s = self._cpu_s()
         sent = self._sender.ask(for_s=_FOR_S, gso=load.gso, rate=load.rate)
         received = self._receiver.ask()
-        cpu_s = self._cpu_s() - cpu_s
+        took_cpu_s = self._cpu_s() - before_s
         if not received["received"]:
             raise QuicpipeLabError(f"the relay's benchmark: {sent} went out, {received} came")
         count, took_s = received["received"], sent["took_s"]
-        return _Measured(cpu_s / count, count / took_s, sent["sent"] / took_s)
+        return _Measured(took_cpu_s / count, count / took_s, sent["sent"] / took_s)
 
     def _cpu_s(self) -> float:
-        """User and system time of all threads so far, in nanoseconds' resolution (proc(5))."""
-        if self._server is None:
-            return 0.0
-        threads = Path(f"/proc/{self._server.pid}/task").iterdir()
-        return sum(int((one / "schedstat").read_text().split()[0]) for one in threads) / 1e9
-
-
-class _Program:
-    """One of _relay_load.py's, spoken to by lines of JSON."""
-
-    def __init__(self, lab: Lab, node: str, way: str, role: str, *options: str) -> None:
-        stdin_out, self._stdin = os.pipe()
-        stdout, stdout_in = os.pipe()
-        argv = [str(SCRIPTS / "python"), "-m", "tests.bench._relay_load", way, role, *options]
-        self._process = lab.spawn(node, argv, stdin=stdin_out, stdout=stdout_in, cwd=ROOT)
-        os.close(stdin_out)
-        os.close(stdout_in)
-        self._stdout = os.fdopen(stdout)
-        self.ready = self._read()
-
-    def ask(self, **command: object) -> dict[str, Any]:
-        os.write(self._stdin, json.dumps(command).encode() + b"\n")
-        return self._read()
-
-    def close(self) -> None:
-        os.close(self._stdin)
-        self._process.wait(5)
-        self._process.close()
-        self._stdout.close()
-
-    def _read(self) -> dict[str, Any]:
-        line = self._stdout.readline()
-        if not line:
-            raise QuicpipeLabError("a program of the relay's benchmark ended early")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        return 0.0 if self._server is None else cpu_s([self._server.pid])
 
 
 def _address(node: str) -> str:
@@ -195,9 +157,9 @@ def _address(node: str) -> str:
 def _pair(lab: Lab, way: str, server: str, process: Process | None) -> Iterator[_Path]:
     """Both ends on one processor, so that the relaying process has the other to itself."""
     given = ["--server", server] if server else []
-    receiver = _Program(lab, "receiver", way, "receive", *given)
+    receiver = Program(lab, "receiver", "_relay_load", way, "receive", *given)
     peer = f"{_address('receiver')}:{receiver.ready['port']}"
-    sender = _Program(lab, "sender", way, "send", "--peer", peer, *given)
+    sender = Program(lab, "sender", "_relay_load", way, "send", "--peer", peer, *given)
     try:
         yield _Path(sender, receiver, process)
     finally:
@@ -212,30 +174,11 @@ def _direct(lab: Lab) -> Iterator[_Path]:
 
 
 @contextlib.contextmanager
-def _server(lab: Lab, argv: list[str], log: Path, ready: str) -> Iterator[Process]:
-    """A program at the relay's place, on the second processor, once its output says ``ready``."""
-    with log.open("wb") as output:
-        process = lab.spawn("relay", argv, stdout=output.fileno(), stderr=output.fileno())
-    os.sched_setaffinity(process.pid, {1 % (os.cpu_count() or 1)})
-    deadline_s = time.monotonic() + 10
-    while ready not in log.read_text():
-        if process.poll() is not None or time.monotonic() > deadline_s:
-            raise QuicpipeLabError(f"{argv[0]} does not start: {log.read_text()[-300:]}")
-        os.sched_yield()
-    try:
-        yield process
-    finally:
-        process.send_signal(15)
-        process.wait(10)
-        process.close()
-
-
-@contextlib.contextmanager
 def _relay(lab: Lab, directory: Path) -> Iterator[_Path]:
-    argv = [str(SCRIPTS / "python"), "-c", _UNLIMITED_RELAY, str(directory)]
+    argv = [PYTHON, "-c", _UNLIMITED_RELAY, str(directory)]
     argv += [_address("relay"), str(_RELAY_PORT)]
     with (
-        _server(lab, argv, directory / "relay.log", "fingerprint") as process,
+        serving(lab, "relay", argv, directory / "relay.log", "fingerprint") as process,
         _pair(lab, "relay", f"{_address('relay')}:{_RELAY_PORT}", process) as path,
     ):
         yield path
@@ -244,11 +187,9 @@ def _relay(lab: Lab, directory: Path) -> Iterator[_Path]:
 @contextlib.contextmanager
 def _coturn(lab: Lab, directory: Path) -> Iterator[_Path]:
     address = _address("relay")
-    argv = ["turnserver", "-n", "--no-auth", "--no-cli", "--no-tls", "--no-dtls", "--no-tcp"]
-    argv += ["-L", address, "-E", address, "-p", str(_COTURN_PORT), "-m", "1", "-l", "stdout"]
-    argv += ["--pidfile", str(directory / "turn.pid"), "-b", str(directory / "turn.db"), "-v"]
+    argv = coturn_argv(address, _COTURN_PORT, directory)
     with (
-        _server(lab, argv, directory / "turn.log", "IPv4. UDP listener opened on") as process,
+        serving(lab, "relay", argv, directory / "turn.log", COTURN_READY) as process,
         _pair(lab, "turn", f"{address}:{_COTURN_PORT}", process) as path,
     ):
         yield path
