@@ -151,7 +151,7 @@ def _address_of(memory: bytearray) -> int:
 # Ways
 
 
-def register(opened: socket.socket, server: TransportAddress, key: bytes) -> None:
+def register(opened: socket.socket, server: TransportAddress, key: bytes, num: int = 1) -> None:
     """Over HTTP/3, as every endpoint does; the connection is then left to itself."""
     leg = RelayLeg(
         address=server,
@@ -162,7 +162,7 @@ def register(opened: socket.socket, server: TransportAddress, key: bytes) -> Non
         random=os.urandom,
     )
     leg.connect(time.monotonic())
-    leg.register(1)
+    leg.register(num)
     opened.settimeout(0.01)
     end_s = time.monotonic() + 10
     while time.monotonic() < end_s:

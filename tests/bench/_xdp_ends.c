@@ -3,10 +3,10 @@
 // The ends of the XDP filter's benchmark: what stands in for it, and what receives.
 //
 // Input:    any frame that arrives on one end of a veth pair.
-// Verdict:  sink       XDP_DROP for what has been relayed (UDP with a payload of 1200 bytes): it is
+// Verdict:  sink       XDP_DROP for the benchmark's datagrams, which have been relayed: they are
 //                      counted, with the time that it took. XDP_PASS for all else.
-//           limit      XDP_DROP for what the relay would get, XDP_PASS for all else.
-//           reflect    XDP_TX for what the relay would get, with the MAC addresses swapped, the
+//           refuse     XDP_DROP for the same datagrams, XDP_PASS for all else.
+//           reflect    XDP_TX for the same datagrams, with the MAC addresses swapped, the
 //                      least that anything can do which sends back; XDP_PASS for all else.
 //
 // A datagram carries the time of CLOCK_MONOTONIC at which it was sent, in nanoseconds, 16 bytes
@@ -18,8 +18,9 @@
 #include <uapi/linux/udp.h>
 
 #define BUCKET_NS 100
-#define BUCKETS 65536
+#define BUCKETS 262144
 #define DATAGRAM_BYTES 1200
+#define FIRST_BYTE 0x41
 
 struct headers {
     struct ethhdr ethernet;
@@ -32,7 +33,7 @@ struct headers {
 BPF_PERCPU_ARRAY(arrived, u64, 1);
 BPF_F_TABLE("array", u32, u64, delays, BUCKETS, BPF_F_MMAPABLE); // the last is for all longer ones
 
-static __always_inline struct headers *datagram(struct xdp_md *context, int size)
+static __always_inline struct headers *datagram(struct xdp_md *context)
 {
     struct headers *headers = (void *)(long)context->data;
 
@@ -40,12 +41,14 @@ static __always_inline struct headers *datagram(struct xdp_md *context, int size
         return 0;
     if (headers->ethernet.h_proto != bpf_htons(ETH_P_IP) || headers->ip.protocol != 17)
         return 0;
-    return bpf_ntohs(headers->udp.len) >= size + sizeof(struct udphdr) ? headers : 0;
+    if (headers->udp.len != bpf_htons(DATAGRAM_BYTES + sizeof(struct udphdr)))
+        return 0;
+    return headers->payload[0] == FIRST_BYTE ? headers : 0; // and none of the relay's own words
 }
 
 int sink(struct xdp_md *context)
 {
-    struct headers *headers = datagram(context, DATAGRAM_BYTES);
+    struct headers *headers = datagram(context);
     __u64 *count, *delay, took_ns;
     __u32 zero = 0, bucket;
 
@@ -64,14 +67,14 @@ int sink(struct xdp_md *context)
     return XDP_DROP;
 }
 
-int limit(struct xdp_md *context)
+int refuse(struct xdp_md *context)
 {
-    return datagram(context, DATAGRAM_BYTES) ? XDP_DROP : XDP_PASS;
+    return datagram(context) ? XDP_DROP : XDP_PASS;
 }
 
 int reflect(struct xdp_md *context)
 {
-    struct headers *headers = datagram(context, DATAGRAM_BYTES);
+    struct headers *headers = datagram(context);
     __u8 mac[6];
 
     if (!headers)
