@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
-from quicpipe_lab.backends.netns import offload
+from quicpipe_lab.backends.netns import ethtool
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.connection_id import ConnectionIdGenerator
 from quicpipe_lab.shell import bpf
@@ -114,7 +114,7 @@ def make_nowhere(neighbour: str) -> None:
         ip.link("set", index=index, state="up")
         ip.addr("add", index=index, address=address, prefixlen=30)
         ip.neigh("add", dst=neighbour, lladdr="02:00:00:00:00:01", ifindex=index, state=0x80)
-    offload.turn_off(["nowhere"])
+    ethtool.send_real_packets(["nowhere"])
 
 
 class Metered:
@@ -179,7 +179,7 @@ def sink(interfaces: list[str]) -> None:
     for interface in interfaces:
         program.attach(interface, Mode.NATIVE)
     # Every packet is to be as on a wire: by itself, with its checksum made.
-    offload.turn_off(interfaces)
+    ethtool.send_real_packets(interfaces)
     cpus = bpf.possible_cpus()
     delays = mmap.mmap(program.map_fd("delays"), BUCKETS * _COUNT.size)
     zero = bytes(4)
