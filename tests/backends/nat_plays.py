@@ -120,6 +120,9 @@ PLAYS: list[tuple[str, NatBehavior, str]] = [
         NatBehavior(port_assignment=OVERLOADING),
         "a>9 refused; a>1 X; 1>a@1 in",
     ),
+    # RFC 1812, 4.3.2.8: Linux answers six times at once, and then once a second.
+    ("ICMP limit", NatBehavior(), "; ".join(["a>9 refused"] * 6 + ["a>9 -", "a>1 X"])),
+    ("ICMP limit and time", NatBehavior(), "; ".join(["a>9 refused; wait 1"] * 9)),
     # DESIGN.md, trap 1: what an unsolicited datagram leaves behind, which REQ-11 forbids.
     ("early", NatBehavior(EIM, APDF, PRESERVING), "4>a@= -; a>4 =; a>3 =; 4>a@= in"),
     ("early by endpoint", NatBehavior(APDM, ADF, PRESERVING), "4>a@= -; a>4 =; a>1 X"),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from quicpipe_lab.backends.sim.clock import Clock
+from quicpipe_lab.backends.sim.icmp_limit import IcmpLimit
 from quicpipe_lab.backends.sim.link import Interface
 from quicpipe_lab.backends.sim.packet import (
     Complaint,
@@ -88,6 +89,7 @@ class Node:
         self._clock = clock
         self._forwards = forwards
         self._observe = observe
+        self._icmp_limit = IcmpLimit()
         self._deaf: list[Interface] = []
         self._parted: list[tuple[Interface, Interface]] = []
 
@@ -184,7 +186,7 @@ class Node:
         destination = source_of(about)
         version = version_of(destination)
         source = destination_of(about) if addresses is None else addresses.get(version)
-        if source is not None:
+        if source is not None and self._icmp_limit.allows(destination, self._clock.now):
             kind, code = complaint.value[version == 6]
             self.send(IcmpError(source, destination, kind, code, about))
 

@@ -256,7 +256,7 @@ def test_pings() -> None:
     assert len(asked) == 3
 
 
-@pytest.mark.parametrize("name", topology_names())
+@pytest.mark.parametrize("name", [name for name in topology_names() if name != "nat64"])
 def test_every_host_reaches_every_host_outside(name: str) -> None:
     """In the bundled topologies: the relay's answers come back, unless UDP is blocked."""
     topology = find_topology(name)
