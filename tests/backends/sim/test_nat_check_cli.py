@@ -1,0 +1,45 @@
+"""``nat-check --backend sim``: without privileges, and lifetimes of minutes at once."""
+
+import json
+
+import pytest
+
+from quicpipe_lab.cli import main
+from quicpipe_lab.model.nat_presets import PRESETS
+
+
+def test_all_presets_with_their_lifetimes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nat-check", "--backend", "sim", "--lifetime", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["ok"], report["backend"]) == (True, "sim")
+    lifetimes = {
+        nat["nat"]: (one["declared"], one["ok"])
+        for nat in report["nats"]
+        for one in nat["properties"]
+        if one["property"] == "mapping lifetime"
+    }
+    assert set(lifetimes) == set(PRESETS)
+    assert lifetimes["cloud-aws"] == ("350 s", True)
+    assert lifetimes["linux-masquerade"] == ("120 s", True)
+
+
+def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nat-check", "symmetric", "--backend", "sim"]) == 0
+    said = capsys.readouterr().out
+    assert "APDM" in said
+    assert "as declared" in said
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "said"),
+    [
+        (["--backend", "sim", "--server", "198.18.0.1"], 2, "takes --lifetime alone"),
+        (["--backend", "slim"], 2, "invalid choice"),
+        (["nat64", "--backend", "sim"], 3, "nat64"),
+    ],
+)
+def test_what_cannot_be(
+    argv: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["nat-check", *argv]) == status
+    assert said in capsys.readouterr().err
