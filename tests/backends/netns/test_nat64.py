@@ -23,6 +23,8 @@ from quicpipe_lab.backends.netns.naming import hosts_file, places
 from quicpipe_lab.backends.netns.nat_check import check_nats
 from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
 from quicpipe_lab.model.check_topology import topology_of
+from quicpipe_lab.model.ipv6 import Ipv6Addresses
+from quicpipe_lab.model.link_presets import PRESETS as LINKS
 from quicpipe_lab.model.nat import (
     FilteringBehavior,
     FilterScope,
@@ -42,6 +44,7 @@ from tests.backends.netns.remote import DEADLINE_S, Sockets, port_of, sockets_of
 
 TOPOLOGY = find_topology("nat64")
 RELAY = TOPOLOGY.uplinks["relay"].lower_address
+RELAY_V6 = str(Ipv6Addresses(TOPOLOGY).uplinks["relay"].lower_address)
 SEEN_AS = str(TOPOLOGY.uplinks["nat-a"].lower_address)
 _IPV6 = 0x86DD
 
@@ -222,3 +225,54 @@ def test_nothing_is_left(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert json.loads(done.stdout)["ok"], done.stderr
     assert (sorted(os.listdir("/sys/class/net")), translators()) == before  # noqa: PTH208
+
+
+@pytest.mark.nat64
+@pytest.mark.parametrize(
+    ("node", "relay", "expected"),
+    [
+        ("alice", str(RELAY), (str(RELAY), "Nat64Socket", 0)),
+        # As a name is resolved that DNS64 has made up an address for.
+        ("alice", through_nat64(RELAY), (str(RELAY), "Nat64Socket", 0)),
+        ("alice", RELAY_V6, (RELAY_V6, "socket", 1)),
+        ("bob", str(RELAY), (str(RELAY), "socket", 1)),
+    ],
+    ids=["ipv4", "synthesised", "ipv6", "a-host-with-ipv4"],
+)
+def test_how_a_program_reaches_a_relay(
+    lab: Lab, node: str, relay: str, expected: tuple[str, str, int]
+) -> None:
+    script = (
+        "import sys; from quicpipe_lab.model.address import TransportAddress as A;"
+        " from quicpipe_lab.shell.nat64 import open_towards;"
+        f" any_host = '::' if ':' in '{relay}' else '0.0.0.0';"
+        f" found, sock, hosts = open_towards(A('{relay}', 443), A(any_host, 0));"
+        " print(found.host, type(sock).__name__, len(hosts)); sock.close()"
+    )
+    reader, writer = os.pipe()
+    process = lab.spawn(node, [sys.executable, "-c", script], stdout=writer)
+    os.close(writer)
+    with os.fdopen(reader) as said:
+        assert said.read().split() == [str(one) for one in expected]
+    assert process.wait(DEADLINE_S) == 0
+    process.close()
+
+
+@pytest.mark.nat64
+def test_on_a_slow_line(tmp_path: Path) -> None:
+    """The links of a home without IPv4 behave like any others."""
+    line = LINKS["lte"]
+    home = two_homes(HOME, NatBehavior())
+    links = tuple(
+        replace(one, towards_lower=line.down, towards_upper=line.up)
+        if one.between in ((CORE, "nat-a"), ("nat-a", "alice"))
+        else one
+        for one in home.links
+    )
+    steps = (WaitFor(settled=True), Transfer(TRANSFER_BYTES))
+    topology = replace(home, links=links)
+    scenario = Scenario("s", topology, "alice", "bob", "relay", Outcome.DIRECT, steps)
+    result = base.run(scenario, run_dir=tmp_path)
+    assert (result.outcome, result.failure) == (Outcome.DIRECT, None)
+    assert result.rtt_s.direct is not None
+    assert result.rtt_s.direct > 0.1  # two of them, there and back

@@ -1,5 +1,7 @@
 """What routers do to IPv6, certified on the real kernel; and what is not as declared is found."""
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -11,6 +13,7 @@ from quicpipe_lab.backends.netns.nat_check import check_nats
 from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.check_topology import topology_of, with_shorter_lives
 from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
+from quicpipe_lab.model.ipv6 import SERVICE_ADDRESSES_V6
 from quicpipe_lab.model.nat import (
     FilteringBehavior,
     Ipv6Behavior,
@@ -21,6 +24,8 @@ from quicpipe_lab.model.nat import (
 from quicpipe_lab.model.nat_certificate import Certificate
 from quicpipe_lab.model.nat_measurement import Property
 from quicpipe_lab.model.topology import CORE, Firewall, Host, Link, Nat, Node, Topology
+from quicpipe_lab.resources import find_topology
+from tests.backends.netns.remote import DEADLINE_S
 
 pytestmark = pytest.mark.netns
 
@@ -129,3 +134,32 @@ def test_each_lie_is_found_and_no_other() -> None:
     assert {name: differing(one) for name, one in found.items()} == {
         name: differences for name, (_, _, differences) in LIES.items()
     }
+
+
+def test_outside_the_lab_against_a_server_with_ipv6() -> None:
+    """As a person's machine behind such routers sees them; the server is our own."""
+    hosts = [str(one) for one in SERVICE_ADDRESSES_V6]
+    with Lab(find_topology("dual-stack-translated")) as lab:
+        serve = ["quicpipe-lab", "_stun", "--host", hosts[0], "--host", hosts[1]]
+        ready, serving = os.pipe()
+        server = lab.spawn("core", serve, stdout=serving)
+        os.close(serving)
+        with os.fdopen(ready) as announced:
+            assert announced.readline() == "ready\n"
+            said = {node: seen_from(lab, node, hosts[0]) for node in ("alice", "carol")}
+        server.close()
+    translated = {node: words[Property.TRANSLATION] for node, words in said.items()}
+    assert translated == {"alice": "prefix", "carol": "address and port"}
+    assert (said["alice"][Property.FILTERING], said["carol"][Property.FILTERING]) == ("EIF", "APDF")
+
+
+def seen_from(lab: Lab, node: str, server: str) -> dict[str, str]:
+    reader, writer = os.pipe()
+    check = ["quicpipe-lab", "nat-check", "--server", f"[{server}]:3478", "--json"]
+    process = lab.spawn(node, check, stdout=writer)
+    os.close(writer)
+    with os.fdopen(reader) as output:
+        report = json.load(output)
+    assert process.wait(DEADLINE_S) == 0
+    process.close()
+    return {one["property"]: one["measured"] for one in report["properties"]}
