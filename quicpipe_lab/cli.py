@@ -490,6 +490,18 @@ def _add_peer(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="look for a direct path once so many have gone through the relay",
     )
+    parser.add_argument(
+        "--search",
+        action="store_true",
+        help="where punching fails, search the ports of the peer's NAT, if the peer says so too",
+    )
+    parser.add_argument(
+        "--search-rate",
+        type=float,
+        default=200.0,
+        metavar="N",
+        help="probes a second in a port search; 2,048 at most are sent (default: 200)",
+    )
     parser.add_argument("--idle-timeout", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument(
         "--connect-timeout",

@@ -15,6 +15,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_CANDIDATES = 8
 """Addresses punched at in one round."""
+MAX_SEARCHED = 32
+"""What a peer turns out to send from in a port search: from several ports, to several sockets, not
+all of which can be answered."""
 MAX_SIGNALLED = 6
 """Of these, how many the peer may name; the rest is for what it turns out to send from."""
 
@@ -72,6 +75,19 @@ def own_candidates(
     return tuple(dict.fromkeys(one for one in ordered if scope(one.host) is not None))[
         :MAX_SIGNALLED
     ]
+
+
+def search_target(
+    their_observed: TransportAddress | None, *, relay: TransportAddress
+) -> TransportAddress | None:
+    """Where the peer's ports may be searched for: at its external address, on the internet, and
+    nowhere else. None where there is no such address."""
+    if their_observed is None or scope(their_observed.host) is not Scope.GLOBAL:
+        return None
+    fitting = acceptable(
+        (their_observed,), relay=relay, our_observed=None, their_observed=their_observed
+    )
+    return fitting[0] if fitting else None
 
 
 def acceptable(

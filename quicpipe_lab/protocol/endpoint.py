@@ -1,5 +1,16 @@
 """What dialer and accepter share: one socket, the relay's leg, the peer's connection, the direct
 path. Sans-IO: the five calls, driven by a shell or by a simulator.
+
+A port search (``EndpointConfig.search``, off unless asked for) needs more sockets for a while.
+Whoever drives an endpoint that may search does three things besides, none of which the others
+notice:
+
+- after each call, see that just the sockets of ``extra_sockets`` are open: numbers from 1, chosen
+  here, each on the same host as the first socket and a port of its own. Usually there are none,
+  255 in a search, and one while it carries the path that was found. What is not in the set any
+  more is closed. A socket that cannot be had is no error.
+- after ``datagrams_to_send``, send ``extra_datagrams_to_send()`` by the sockets that it names.
+- hand what comes in on them to ``receive_datagram(data, source, now, via)`` with their number.
 """
 
 from abc import ABC, abstractmethod
@@ -23,7 +34,8 @@ from quicpipe_lab.protocol.connection_id import (
     ConnectionIdGenerator,
     is_relay_connection_id,
 )
-from quicpipe_lab.protocol.direct import Command, CommandKind, DirectPath
+from quicpipe_lab.protocol.direct import DirectPath
+from quicpipe_lab.protocol.direct_states import Command, CommandKind
 from quicpipe_lab.protocol.endpoint_config import ALPN, EndpointConfig
 from quicpipe_lab.protocol.events import (
     CandidatesExchanged,
@@ -43,7 +55,7 @@ from quicpipe_lab.protocol.quic import (
     standard_configuration,
 )
 from quicpipe_lab.protocol.relay_leg import REGISTER_STEP, RelayLeg
-from quicpipe_lab.protocol.signalling import Signalling
+from quicpipe_lab.protocol.signalling import Search, Signalling
 from quicpipe_lab.protocol.wire import parse_invariants
 
 REGISTER_LIMIT = 256
@@ -82,7 +94,10 @@ class Endpoint(ABC):
             request_hook=config.request_hook,
             response_hook=config.response_hook,
         )
-        self.direct = DirectPath(self.is_dialer, config.random, config.timing)
+        self.direct = DirectPath(
+            self.is_dialer, config.random, config.timing, search_limits=config.search
+        )
+        self._by_socket: list[tuple[int, bytes, TransportAddress]] = []
         self._ids = ConnectionIdGenerator(
             self.key, relay_leg=False, length=config.connection_id_length
         )
@@ -94,6 +109,7 @@ class Endpoint(ABC):
             relay=config.relay,
             host_addresses=config.host_addresses,
             random=config.random,
+            search=config.search is not None,
         )
         self._return_pending = False
         self._closed = self._repeats_close = False
@@ -163,12 +179,14 @@ class Endpoint(ABC):
 
     # The five calls
 
-    def receive_datagram(self, data: bytes, source: TransportAddress, now: float) -> None:
-        """Whatever came in on the socket."""
+    def receive_datagram(
+        self, data: bytes, source: TransportAddress, now: float, via: int = 0
+    ) -> None:
+        """Whatever came in on the socket, or on an extra one (``via``)."""
         if not data:
             return
         if data[0] < 0x40:
-            self.direct.receive(data, source, now)
+            self.direct.receive(data, source, now, via)
         else:
             header = parse_invariants(data, self.config.connection_id_length)
             if header is None:
@@ -176,6 +194,7 @@ class Endpoint(ABC):
             if is_relay_connection_id(header.destination):
                 self.relay.receive_datagram(data, source, now)
             elif self._peer is not None:
+                self.direct.routes.quic_came(source, via)
                 self._receive_from_peer(data, source, now)
         self._turn(now)
 
@@ -185,12 +204,26 @@ class Endpoint(ABC):
         if self._peer is not None and not self._peer_is_waiting:
             for data, address in self._peer.datagrams_to_send(self._peer_time(now)):
                 self._count(len(data), TransportAddress(*address))
-                out.append((data, TransportAddress(*address)))
+                self._send_to_peer(data, TransportAddress(*address), out)
             if self._repeats_close:
-                out += [(data, TransportAddress(*to)) for data, to in self._peer.farewell]
+                for data, address in self._peer.farewell:
+                    self._send_to_peer(data, TransportAddress(*address), out)
                 self._repeats_close = False
             self.direct.set_busy(self._peer.has_bytes_in_flight, now)
         return out + self.direct.datagrams_to_send(now)
+
+    def extra_datagrams_to_send(self) -> list[tuple[int, bytes, TransportAddress]]:
+        """What the last call of datagrams_to_send has left for extra sockets: number of the
+        socket, datagram, address. Of a socket that is not open: drop it."""
+        out = self._by_socket + self.direct.extra_outbox
+        self._by_socket = []
+        self.direct.extra_outbox.clear()
+        return out
+
+    @property
+    def extra_sockets(self) -> frozenset[int]:
+        """Which extra sockets are to be open now; see the top of this file."""
+        return self.direct.extra_sockets
 
     def get_timer(self) -> float | None:
         """When handle_timer wants to be called."""
@@ -258,6 +291,15 @@ class Endpoint(ABC):
         if self._peer is None:
             raise LocalProtocolError("there is no connection with the peer yet")
         return self._peer
+
+    def _send_to_peer(
+        self, data: bytes, address: TransportAddress, out: list[tuple[bytes, TransportAddress]]
+    ) -> None:
+        via = self.direct.routes.via(address)
+        if via:
+            self._by_socket.append((via, data, address))
+        else:
+            out.append((data, address))
 
     def _receive_from_peer(self, data: bytes, source: TransportAddress, now: float) -> None:
         assert self._peer is not None
@@ -357,11 +399,22 @@ class Endpoint(ABC):
             self._peer.close(error_code=0x1, reason_phrase=str(error))
             return
         for one in rounds:
+            if isinstance(one, Search):
+                self._search(one, now)
+                continue
             self._events.append(CandidatesExchanged(one.ours, one.theirs))
             if one.answer:
                 self.direct.round = one.number
                 self._send_control(one.answer)
-            self.direct.punch(one.key, one.theirs, self._peer.rtt_s, now)
+            self.direct.punch(one.key, one.theirs, self._peer.rtt_s, now, one.search_at)
+
+    def _search(self, search: Search, now: float) -> None:
+        """The peer would search the ports (accepter), or agrees to do so (dialer)."""
+        assert self._peer is not None
+        ours = self.direct.offer
+        if not self.is_dialer:
+            self._send_control(self._signalling.search(search.number, ours))
+        self.direct.search(ours, search.theirs, self._peer.rtt_s, now)
 
     def _obey(self, command: Command, now: float) -> None:
         assert self._peer is not None
@@ -379,6 +432,8 @@ class Endpoint(ABC):
                 self._peer.abandon_probe(command.address)
             case CommandKind.RETURN:
                 self._return_pending = True
+            case CommandKind.SEARCH:
+                self._send_control(self._signalling.search(self.direct.round, self.direct.offer))
             case CommandKind.NEW_ROUND:
                 self._begin_round(self.direct.round)
 

@@ -9,7 +9,8 @@ from aioquic.quic.logger import QuicLogger
 
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.connection_id import CONNECTION_ID_LENGTH
-from quicpipe_lab.protocol.direct import DirectTiming
+from quicpipe_lab.protocol.direct_states import DirectTiming
+from quicpipe_lab.protocol.port_search import SearchLimits
 from quicpipe_lab.protocol.quic import RandomBytes
 from quicpipe_lab.protocol.relay_leg import (
     RelayTrust,
@@ -32,6 +33,7 @@ class EndpointConfig:
     as seen from its own network; they become host candidates. ``direct``: whether to look for a
     direct path at all; ``direct_after_bytes``: only once so many bytes of the peer connection have
     gone through the relay (the dialer decides), for short exchanges are not worth the search.
+    ``search``: how far port searches may go, where the peer wants them too; None for never.
     """
 
     relay: TransportAddress
@@ -42,6 +44,7 @@ class EndpointConfig:
     alpn: str = ALPN
     direct: bool = True
     direct_after_bytes: int = 0
+    search: SearchLimits | None = None
     timing: DirectTiming = field(default_factory=DirectTiming)
     idle_timeout_s: float = 60.0
     connection_id_length: int = CONNECTION_ID_LENGTH

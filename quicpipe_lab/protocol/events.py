@@ -119,6 +119,28 @@ class PunchFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class PortSearchStarted:
+    """Ports of ``host`` are searched for, with at most so many probes (0: only the peer knocks);
+    ``sockets`` were opened beside ours, for the peer to find one (0: only we knock)."""
+
+    host: str
+    sockets: int
+    probes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PortSearchEnded:
+    """``found``: somebody found the other. ``hit``: which of our ``probes`` it was, from 1; None
+    where none of ours was. ``opened``: datagrams that opened ports of ours."""
+
+    found: bool
+    probes: int
+    opened: int
+    hit: int | None
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class DirectSilent:
     """Nothing authentic came from the direct path for so long; the relay takes over."""
 
@@ -161,6 +183,8 @@ EndpointEvent = (
     | PunchStarted
     | PunchAnswered
     | PunchFailed
+    | PortSearchStarted
+    | PortSearchEnded
     | DirectSilent
     | PathChanged
     | Closed

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quicpipe_lab.model.address import TransportAddress
-from quicpipe_lab.protocol.candidates import acceptable, own_candidates
-from quicpipe_lab.protocol.control import ControlReader, PunchMessage
+from quicpipe_lab.protocol.candidates import acceptable, own_candidates, search_target
+from quicpipe_lab.protocol.control import ControlReader, PunchMessage, SearchMessage
+from quicpipe_lab.protocol.port_search import Offer
 from quicpipe_lab.protocol.quic import RandomBytes
 from quicpipe_lab.protocol.wire import PUNCH_KEY_LENGTH
 
@@ -27,6 +28,16 @@ class Round:
     ours: tuple[TransportAddress, ...]
     theirs: tuple[TransportAddress, ...]
     answer: bytes
+    search_at: TransportAddress | None = None
+    """Where a port search may go; None where one side wants none, or there is nowhere to go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The other side would search the ports now, and do this. ``number``: of the round."""
+
+    number: int
+    theirs: Offer
 
 
 class Signalling:
@@ -39,16 +50,21 @@ class Signalling:
         relay: TransportAddress,
         host_addresses: Sequence[TransportAddress],
         random: RandomBytes,
+        search: bool = False,
     ) -> None:
         self._is_dialer = is_dialer
         self._relay = relay
         self._host_addresses = host_addresses
         self._random = random
+        self._willing = search
+        self._both_willing = False
         self._reader = ControlReader()
         self._key: bytes | None = None
         self._sent_round = 0
         self._heard_round = 0
         self._heard_at: float | None = None
+        self._sent_search = 0
+        self._heard_search = 0
 
     @property
     def their_stream(self) -> int:
@@ -67,11 +83,32 @@ class Signalling:
         self._sent_round = number
         return self._message(number, self._key, observed)
 
-    def receive(self, data: bytes, observed: TransportAddress | None, now: float) -> list[Round]:
-        """The rounds that the other side opens or answers. Raises RemoteProtocolError."""
-        messages = self._reader.feed(data)
-        taken = [self._take(one, observed, now) for one in messages]
+    def search(self, number: int, offer: Offer) -> bytes:
+        """The message that says that we would search after a round, or agrees to do so."""
+        self._sent_search = number
+        return SearchMessage(number, offer).encode()
+
+    def receive(
+        self, data: bytes, observed: TransportAddress | None, now: float
+    ) -> list[Round | Search]:
+        """The rounds and searches that the other side opens or answers. Raises
+        RemoteProtocolError."""
+        taken: list[Round | Search | None] = []
+        for message in self._reader.feed(data):
+            if isinstance(message, PunchMessage):
+                taken.append(self._take(message, observed, now))
+            else:
+                taken.append(self._take_search(message))
         return [one for one in taken if one is not None]
+
+    def _take_search(self, message: SearchMessage) -> Search | None:
+        """One for each round, and only where both sides have said in it that they are willing."""
+        expected = self._sent_search if self._is_dialer else self._heard_round
+        is_new = message.round == expected and message.round > self._heard_search
+        if not self._both_willing or not is_new:
+            return None
+        self._heard_search = message.round
+        return Search(message.round, message.offer)
 
     def _take(
         self, message: PunchMessage, observed: TransportAddress | None, now: float
@@ -95,10 +132,15 @@ class Signalling:
             our_observed=observed,
             their_observed=message.observed,
         )
-        return Round(message.round, key, self._ours(observed), theirs, answer)
+        self._both_willing = self._willing and message.search
+        search_at = None
+        if self._both_willing:
+            search_at = search_target(message.observed, relay=self._relay)
+        return Round(message.round, key, self._ours(observed), theirs, answer, search_at)
 
     def _ours(self, observed: TransportAddress | None) -> tuple[TransportAddress, ...]:
         return own_candidates(self._host_addresses, observed)
 
     def _message(self, number: int, key: bytes, observed: TransportAddress | None) -> bytes:
-        return PunchMessage(number, key, self._ours(observed), observed).encode()
+        ours = self._ours(observed)
+        return PunchMessage(number, key, ours, observed, self._willing).encode()

@@ -30,6 +30,7 @@ from quicpipe_lab.protocol.events import (
     RelayLost,
     RelayRegistered,
 )
+from quicpipe_lab.protocol.port_search import SearchLimits
 from quicpipe_lab.protocol.relay_leg import (
     RelayTrust,
     Request,
@@ -74,6 +75,8 @@ class PeerOptions:
     alpn: str = ALPN
     direct: bool = True
     direct_after: int = 0
+    search: bool = False
+    search_rate: float = 200.0
     idle_timeout: float = 60.0
     connect_timeout: float = 30.0
     node: str = ""
@@ -157,6 +160,7 @@ def _check(options: PeerOptions) -> None:
         "--idle-timeout": (1 <= options.idle_timeout <= 86400, "is 1 to 86400 seconds"),
         "--connect-timeout": (0 < options.connect_timeout <= 86400, "is above 0, to 86400 seconds"),
         "--direct-after": (options.direct_after >= 0, "is 0 or more bytes"),
+        "--search-rate": (1 <= options.search_rate <= 1000, "is 1 to 1000 datagrams a second"),
         "--alpn": (_is_ascii(options.alpn, 255), "is 1 to 255 ASCII characters"),
         "--server-name": (_is_ascii(options.server_name, 253), "is an ASCII host name"),
         "--token": (_is_ascii(options.token, 4096), "is ASCII without spaces"),
@@ -261,6 +265,7 @@ class _Run:
             "alpn": options.alpn,
             "direct": options.direct,
             "direct_after_bytes": options.direct_after,
+            "search": SearchLimits(probes_per_s=options.search_rate) if options.search else None,
             "idle_timeout_s": options.idle_timeout,
             "qlog": qlog,
             "keylog": keylog,

@@ -8,10 +8,10 @@ import ipaddress
 import re
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.address import TransportAddress
@@ -30,6 +30,18 @@ class Machine(Protocol):
     def datagrams_to_send(self, now: float, /) -> list[tuple[bytes, TransportAddress]]: ...
     def get_timer(self) -> float | None: ...
     def handle_timer(self, now: float, /) -> None: ...
+
+
+@runtime_checkable
+class Searcher(Protocol):
+    """What a machine that may need further sockets has besides; see protocol/endpoint.py."""
+
+    def receive_datagram(
+        self, data: bytes, source: TransportAddress, now: float, via: int = 0, /
+    ) -> None: ...
+    def extra_datagrams_to_send(self) -> list[tuple[int, bytes, TransportAddress]]: ...
+    @property
+    def extra_sockets(self) -> frozenset[int]: ...
 
 
 def split_host_port(text: str, default_port: int | None = None) -> tuple[str, int]:
@@ -105,42 +117,38 @@ def local_address_towards(remote: TransportAddress, port: int) -> TransportAddre
         return TransportAddress(sock.getsockname()[0], port)
 
 
-class UdpDriver:
-    """Drives one machine over one socket until it is closed. Made inside a running loop.
-
-    ``after_turn`` is called whenever the machine may have new events.
-    """
+class UdpSocket:
+    """One socket of a driver. ``receive`` takes each datagram, ``after`` is called when all that
+    has come was taken."""
 
     def __init__(
-        self, machine: Machine, sock: socket.socket, after_turn: Callable[[], None]
+        self,
+        sock: socket.socket,
+        receive: Callable[[bytes, TransportAddress], None],
+        after: Callable[[], None],
     ) -> None:
-        self._machine = machine
         self._sock = sock
-        self._after_turn = after_turn
+        self._receive = receive
+        self._after = after
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
         self._unsent: deque[tuple[bytes, TransportAddress]] = deque()
         self._loop.add_reader(sock, self._readable)
 
-    @property
-    def now(self) -> float:
-        """The clock that the machine lives by: monotonic seconds."""
-        return self._loop.time()
-
-    def turn(self) -> None:
-        """Let the machine send and set its timer; call it after every call of the machine."""
-        self._after_turn()
-        self._unsent.extend(self._machine.datagrams_to_send(self.now))
-        self._send()
-        if self._timer is not None:
-            self._timer.cancel()
-        timer = self._machine.get_timer()
-        self._timer = None if timer is None else self._loop.call_at(timer, self._timer_fired)
+    def send(self, datagrams: Iterable[tuple[bytes, TransportAddress]]) -> None:
+        """Send now, or when the socket takes them."""
+        self._unsent.extend(datagrams)
+        while self._unsent:
+            try:
+                self._sock.sendto(*self._unsent[0])
+            except BlockingIOError:
+                self._loop.add_writer(self._sock, self._writable)
+                return
+            except OSError:
+                pass  # no route, a full queue: the network loses datagrams, and so may we
+            self._unsent.popleft()
 
     def close(self) -> None:
         """Stop driving and close the socket; twice is fine."""
-        if self._timer is not None:
-            self._timer.cancel()
         if self._sock.fileno() >= 0:
             self._loop.remove_reader(self._sock)
             self._loop.remove_writer(self._sock)
@@ -154,25 +162,86 @@ class UdpDriver:
                 break
             except OSError:
                 continue  # an ICMP error of something sent earlier: QUIC finds out by itself
-            self._machine.receive_datagram(data, TransportAddress(*address[:2]), self.now)
-        self.turn()
+            self._receive(data, TransportAddress(*address[:2]))
+        self._after()
+
+    def _writable(self) -> None:
+        self._loop.remove_writer(self._sock)
+        self.send(())
+
+
+class UdpDriver:
+    """Drives one machine over one socket until it is closed, and over further ones while a
+    ``Searcher`` wants them. Made inside a running loop.
+
+    ``after_turn`` is called whenever the machine may have new events.
+    """
+
+    def __init__(
+        self, machine: Machine, sock: socket.socket, after_turn: Callable[[], None]
+    ) -> None:
+        self._machine = machine
+        self._searcher = machine if isinstance(machine, Searcher) else None
+        self._host: str = sock.getsockname()[0]
+        self._after_turn = after_turn
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._own = UdpSocket(sock, self._receive, self.turn)
+        self._extra: dict[int, UdpSocket | None] = {}
+
+    @property
+    def now(self) -> float:
+        """The clock that the machine lives by: monotonic seconds."""
+        return self._loop.time()
+
+    def turn(self) -> None:
+        """Let the machine send and set its timer; call it after every call of the machine."""
+        self._after_turn()
+        self._own.send(self._machine.datagrams_to_send(self.now))
+        if self._searcher is not None:
+            self._turn_extra(self._searcher)
+        if self._timer is not None:
+            self._timer.cancel()
+        timer = self._machine.get_timer()
+        self._timer = None if timer is None else self._loop.call_at(timer, self._timer_fired)
+
+    def close(self) -> None:
+        """Stop driving and close the sockets; twice is fine."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for one in (self._own, *self._extra.values()):
+            if one is not None:
+                one.close()
+
+    def _receive(self, data: bytes, source: TransportAddress) -> None:
+        self._machine.receive_datagram(data, source, self.now)
 
     def _timer_fired(self) -> None:
         self._timer = None
         self._machine.handle_timer(self.now)
         self.turn()
 
-    def _send(self) -> None:
-        while self._unsent:
-            try:
-                self._sock.sendto(*self._unsent[0])
-            except BlockingIOError:
-                self._loop.add_writer(self._sock, self._writable)
-                return
-            except OSError:
-                pass  # no route, a full queue: the network loses datagrams, and so may we
-            self._unsent.popleft()
+    # A port search's sockets
 
-    def _writable(self) -> None:
-        self._loop.remove_writer(self._sock)
-        self._send()
+    def _turn_extra(self, searcher: Searcher) -> None:
+        wanted = searcher.extra_sockets
+        for via in self._extra.keys() - wanted:
+            if (one := self._extra.pop(via)) is not None:
+                one.close()
+        for via in wanted - self._extra.keys():
+            self._extra[via] = self._open(searcher, via)
+        for via, data, to in searcher.extra_datagrams_to_send():
+            if (one := self._extra.get(via)) is not None:
+                one.send([(data, to)])
+
+    def _open(self, searcher: Searcher, via: int) -> UdpSocket | None:
+        """None where there are no more to be had: a port fewer to be found."""
+
+        def receive(data: bytes, source: TransportAddress) -> None:
+            searcher.receive_datagram(data, source, self.now, via)
+
+        try:
+            sock = open_socket(TransportAddress(self._host, 0))
+        except QuicpipeLabError:
+            return None
+        return UdpSocket(sock, receive, self.turn)

@@ -18,6 +18,7 @@ from quicpipe_lab.protocol.events import (
     PathChanged,
     StreamData,
 )
+from quicpipe_lab.protocol.port_search import SearchLimits
 from quicpipe_lab.protocol.relay import Relay
 from quicpipe_lab.protocol.relay_leg import RelayTrust
 from quicpipe_lab.shell.certificates import fingerprint, identity
@@ -58,8 +59,10 @@ class Pair:
         *,
         seed: int = 1,
         oob_delay_s: float = 0.5,
+        search: SearchLimits | None = None,
         **dialer: Any,
     ) -> None:
+        self.search = search
         self.world = World(lambda one, other: DELAY_S[frozenset((one, other))])
         self.random = random.Random(seed)
         self.replace_relay()
@@ -98,6 +101,7 @@ class Pair:
             "relay_trust": RelayTrust(FINGERPRINT),
             "random": self.random.randbytes,
             "host_addresses": (address,),
+            "search": self.search,
         }
 
     def replace_relay(self) -> None:
@@ -167,8 +171,10 @@ class _Heard:
     def __init__(self, pair: Pair, name: str, machine: Endpoint) -> None:
         self._pair, self._name, self._machine = pair, name, machine
 
-    def receive_datagram(self, data: bytes, source: TransportAddress, now: float) -> None:
-        self._machine.receive_datagram(data, source, now)
+    def receive_datagram(
+        self, data: bytes, source: TransportAddress, now: float, via: int = 0
+    ) -> None:
+        self._machine.receive_datagram(data, source, now, via)
         self._pair.take(self._name, self._machine)
 
     def handle_timer(self, now: float) -> None:
@@ -178,6 +184,13 @@ class _Heard:
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, TransportAddress]]:
         self._pair.take(self._name, self._machine)
         return self._machine.datagrams_to_send(now)
+
+    def extra_datagrams_to_send(self) -> list[tuple[int, bytes, TransportAddress]]:
+        return self._machine.extra_datagrams_to_send()
+
+    @property
+    def extra_sockets(self) -> frozenset[int]:
+        return self._machine.extra_sockets
 
     def get_timer(self) -> float | None:
         return self._machine.get_timer()

@@ -9,21 +9,30 @@ from hypothesis import strategies as st
 
 from quicpipe_lab.errors import RemoteProtocolError
 from quicpipe_lab.model.address import TransportAddress
-from quicpipe_lab.protocol.control import MAX_LINE_BYTES, ControlReader, PunchMessage
+from quicpipe_lab.protocol.control import (
+    MAX_LINE_BYTES,
+    ControlReader,
+    PunchMessage,
+    SearchMessage,
+)
+from quicpipe_lab.protocol.port_search import Offer
 
 ADDRESSES = st.builds(TransportAddress, st.ip_addresses().map(str), st.integers(1, 65535))
-MESSAGES = st.builds(
+PUNCHES = st.builds(
     PunchMessage,
     round=st.integers(0, 10**6),
     key=st.binary(min_size=32, max_size=32),
     candidates=st.lists(ADDRESSES, max_size=6).map(tuple),
     observed=st.none() | ADDRESSES,
+    search=st.booleans(),
 )
+OFFERS = st.builds(Offer, st.integers(0, 10**6), st.floats(0, 1e6))
+MESSAGES = PUNCHES | st.builds(SearchMessage, st.integers(0, 10**6), OFFERS)
 
 
 @given(st.lists(MESSAGES, max_size=5), st.data())
 def test_round_trip_however_the_stream_is_cut(
-    messages: list[PunchMessage], data: st.DataObject
+    messages: list[PunchMessage | SearchMessage], data: st.DataObject
 ) -> None:
     stream = b"".join(message.encode() for message in messages)
     reader, read = ControlReader(), []
@@ -75,3 +84,23 @@ def test_unknown_kinds_are_passed_over() -> None:
 def test_a_line_without_end_is_refused() -> None:
     with pytest.raises(RemoteProtocolError):
         ControlReader().feed(b"x" * (MAX_LINE_BYTES + 1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"search": "x"},
+        {"search": float("inf")},
+        {"probes": -1},
+        {"probes": None},
+        {"seconds": -1.0},
+        {"seconds": float("inf")},
+        {"seconds": float("nan")},
+        {"seconds": "soon"},
+    ],
+)
+def test_a_wrong_field_of_a_search_is_refused(change: dict[str, object]) -> None:
+    good: dict[str, object] = {"search": 1, "probes": 10, "seconds": 1.0}
+    assert ControlReader().feed(json.dumps(good).encode() + b"\n")
+    with pytest.raises(RemoteProtocolError):
+        ControlReader().feed(json.dumps(good | change).encode() + b"\n")

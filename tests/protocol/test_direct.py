@@ -6,10 +6,10 @@ import pytest
 
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.candidates import MAX_CANDIDATES
-from quicpipe_lab.protocol.direct import (
+from quicpipe_lab.protocol.direct import DirectPath
+from quicpipe_lab.protocol.direct_states import (
     TRANSITIONS,
     CommandKind,
-    DirectPath,
     DirectTiming,
     State,
     Trigger,

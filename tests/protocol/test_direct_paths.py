@@ -16,7 +16,7 @@ from quicpipe_lab.model.nat import (
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.protocol import endpoint
 from quicpipe_lab.protocol.control import PunchMessage
-from quicpipe_lab.protocol.direct import State
+from quicpipe_lab.protocol.direct_states import State
 from quicpipe_lab.protocol.events import (
     CandidatesExchanged,
     DirectSilent,

@@ -9,7 +9,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.nat import (
@@ -35,6 +35,18 @@ class Machine(Protocol):
     def handle_timer(self, now: float, /) -> None: ...
 
 
+@runtime_checkable
+class Searcher(Protocol):
+    """The calls of a machine that may search ports (protocol/endpoint.py)."""
+
+    def receive_datagram(
+        self, data: bytes, source: TransportAddress, now: float, via: int = 0, /
+    ) -> None: ...
+    def extra_datagrams_to_send(self) -> list[tuple[int, bytes, TransportAddress]]: ...
+    @property
+    def extra_sockets(self) -> frozenset[int]: ...
+
+
 @dataclass
 class TestNat:
     """One NAT in front of one or more hosts."""
@@ -57,13 +69,18 @@ class TestNat:
             MappingBehavior.ADDRESS_AND_PORT_DEPENDENT: (source, to),
         }[self.behavior.mapping]
         if key not in self.mappings:
-            external = TransportAddress(self.host, self._random.randrange(1024, 65536))
+            external = self._draw()
+            while external in self.inside:  # RFC 4787, REQ-3
+                external = self._draw()
             self.mappings[key] = external
             self.inside[external] = source
         external = self.mappings[key]
         keeper = self._keeper(source, external)
         self.permitted |= {(keeper,), (keeper, to.host), (keeper, to)}
         return external
+
+    def _draw(self) -> TransportAddress:
+        return TransportAddress(self.host, self._random.randrange(1024, 65536))
 
     def inbound(self, source: TransportAddress, to: TransportAddress) -> TransportAddress | None:
         inside = self.inside.get(to)
@@ -84,12 +101,21 @@ class TestNat:
 
 @dataclass
 class Site:
-    """A machine at an address, perhaps behind a NAT."""
+    """A machine at an address, perhaps behind a NAT. Its extra socket i is i ports above."""
 
     name: str
     machine: Machine
     address: TransportAddress
     nat: TestNat | None = None
+
+    def address_of(self, via: int) -> TransportAddress:
+        return TransportAddress(self.address.host, self.address.port + via)
+
+    def socket_at(self, address: TransportAddress) -> int | None:
+        """The socket that is open there."""
+        via = address.port - self.address.port
+        is_open = via == 0 or via in getattr(self.machine, "extra_sockets", ())
+        return via if is_open and address.host == self.address.host else None
 
 
 class World:
@@ -116,7 +142,11 @@ class World:
         """Send what a machine has to send, and arm its timer."""
         site = self.sites[name]
         for data, to in site.machine.datagrams_to_send(self.now):
-            self._send(site, data, TransportAddress(*to))
+            self._send(site, 0, data, TransportAddress(*to))
+        if isinstance(site.machine, Searcher):
+            for via, data, to in site.machine.extra_datagrams_to_send():
+                if via in site.machine.extra_sockets:
+                    self._send(site, via, data, TransportAddress(*to))
         timer = site.machine.get_timer()
         if timer is not None:
             due = max(timer, self.now) + TICK_S
@@ -146,8 +176,10 @@ class World:
         self.sites[name].machine.handle_timer(self.now)
         self.pump(name)
 
-    def _send(self, site: Site, data: bytes, to: TransportAddress) -> None:
-        source = site.address if site.nat is None else site.nat.outbound(site.address, to)
+    def _send(self, site: Site, via: int, data: bytes, to: TransportAddress) -> None:
+        source = site.address_of(via)
+        if site.nat is not None:
+            source = site.nat.outbound(source, to)
         for other in self.sites.values():
             if to.host == (other.nat.host if other.nat else other.address.host):
                 self._deliver(site, other, data, source, to)
@@ -160,10 +192,14 @@ class World:
 
         def arrive() -> None:
             inside = to if other.nat is None else other.nat.inbound(source, to)
-            if inside != other.address:
+            via = None if inside is None else other.socket_at(inside)
+            if via is None:
                 return
             self.log.append((self.now, site.name, other.name, data))
-            other.machine.receive_datagram(data, source, self.now)
+            if via and isinstance(other.machine, Searcher):
+                other.machine.receive_datagram(data, source, self.now, via)
+            else:
+                other.machine.receive_datagram(data, source, self.now)
             self.pump(other.name)
 
         self.at(self.delay_s(site.name, other.name), arrive)
