@@ -132,6 +132,8 @@ def _scenario(arguments: argparse.Namespace) -> int:
     scenario = resources.find_scenario(arguments.name)
     if arguments.xdp is not None:
         scenario = dataclasses.replace(scenario, xdp=arguments.xdp)
+    if arguments.search:
+        scenario = dataclasses.replace(scenario, search=True)
     watcher = console.watcher(scenario, quiet=arguments.json)
     with _orderly_end(), watcher:
         result = base.run(
@@ -181,6 +183,7 @@ def _matrix(arguments: argparse.Namespace) -> int:
         arguments.trials,
         matrix.parse_link(arguments.link),
         family,
+        search=arguments.search,
     )
     return report(
         cells,
@@ -195,7 +198,7 @@ def _situations(arguments: argparse.Namespace) -> int:
     from quicpipe_lab.matrix_report import report_situations
 
     given = {"rows": None, "cols": None, "scope": None, "link": None, "family": "ipv4"}
-    for option, usual in given.items():
+    for option, usual in (given | {"search": False}).items():
         if getattr(arguments, option) != usual:
             raise QuicpipeLabError(f"--situations are what they are: --{option} does not apply")
     return report_situations(
@@ -362,6 +365,9 @@ def _add_scenario(commands: Any) -> None:
         help="have the relay forward in the kernel: in its interface's driver, or (generic) behind"
         " it; default: as the scenario says, which mostly is off",
     )
+    parser.add_argument(
+        "--search", action="store_true", help="both peers search ports where punching fails"
+    )
     parser.set_defaults(run=_scenario)
 
 
@@ -389,6 +395,9 @@ def _add_matrix(commands: Any) -> None:
         help="not pairs of NATs, but stacked and shared ones, firewalls, blocked UDP, IPv6",
     )
     parser.add_argument("--link", metavar="PRESET", help="both homes' lines, as dsl or lte")
+    parser.add_argument(
+        "--search", action="store_true", help="both peers search ports where punching fails"
+    )
     parser.add_argument("--trials", type=_positive, default=1, metavar="N", help="runs of each")
     parser.add_argument(
         "--backend", default="netns", help="netns, the real kernel (default); sim, virtual time"

@@ -23,7 +23,7 @@ from quicpipe_lab.model.nat import (
     NatBehavior,
 )
 from quicpipe_lab.model.nat_presets import PRESETS
-from quicpipe_lab.model.result import RunResult
+from quicpipe_lab.model.result import PortSearched, RunResult
 from quicpipe_lab.model.scenario import Outcome, Scenario, Transfer, WaitFor
 from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.model.topology import Host, Link, Nat, Relay, Topology
@@ -67,6 +67,7 @@ class Cell:
     trial: int = 0
     link: LinkPreset | None = None
     family: Family = Family.IPV4
+    search: bool = False
 
     @property
     def name(self) -> str:
@@ -78,9 +79,10 @@ class Cell:
         """What the theory says; None where it says that chance decides."""
         pair = self.row_nat, self.column_nat
         one, other = map(over_ipv6, pair) if self.family is Family.IPV6 else pair
-        if is_a_race(one, other):
+        if is_a_race(one, other, search=self.search):
             return None
-        return Outcome.DIRECT if can_go_direct(one, other) else Outcome.RELAYED
+        direct = can_go_direct(one, other, search=self.search)
+        return Outcome.DIRECT if direct else Outcome.RELAYED
 
     def scenario(self) -> Scenario:
         """Two homes with these NATs: connect, punch, and move data by whatever path there is."""
@@ -106,7 +108,8 @@ class Run(Protocol):
 @dataclass(frozen=True, slots=True)
 class CellResult:
     """How a cell ended. ``direct_s``: from the first punch to the direct path; None if relayed.
-    ``expected``: None where chance decides, and either path is right."""
+    ``expected``: None where chance decides, and either path is right. ``search``: the port search
+    that there was, None for none."""
 
     row: str
     column: str
@@ -115,6 +118,7 @@ class CellResult:
     expected: Outcome | None
     direct_s: float | None
     failure: str | None
+    search: PortSearched | None = None
 
     @property
     def ok(self) -> bool:
@@ -190,6 +194,7 @@ def scenario_of(cell: Cell) -> Scenario:
         steps=(WaitFor(settled=True, within_s=SETTLED_WITHIN_S), Transfer(TRANSFER_BYTES)),
         oob_delay_s=0.0,
         seed=cell.trial + 1,
+        search=cell.search,
     )
 
 
@@ -199,10 +204,12 @@ def cells_of(
     trials: int = 1,
     link: LinkPreset | None = None,
     family: Family = Family.IPV4,
+    *,
+    search: bool = False,
 ) -> list[Cell]:
     """Every pair, trial by trial, so that an interrupted matrix is even."""
     return [
-        Cell(row, rows[row], column, columns[column], trial, link, family)
+        Cell(row, rows[row], column, columns[column], trial, link, family, search)
         for trial, row, column in itertools.product(range(trials), rows, columns)
     ]
 
@@ -246,6 +253,7 @@ def _read_results(path: Path) -> Iterator[tuple[tuple[str, str, int], CellResult
             data = json.loads(line)
             data["outcome"] = Outcome(data["outcome"])
             data["expected"] = data["expected"] and Outcome(data["expected"])
+            data["search"] = data.get("search") and PortSearched(**data["search"])
             result = CellResult(**data)
         except (ValueError, TypeError, KeyError):
             continue
@@ -264,4 +272,5 @@ def _judged(cell: Run, result: RunResult) -> CellResult:
         expected=cell.expected,
         direct_s=direct_s,
         failure=result.failure,
+        search=result.search,
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from quicpipe_lab.backends.transfer import Transfer
 from quicpipe_lab.model.address import Family
@@ -14,6 +15,7 @@ from quicpipe_lab.model.result import (
     Clock,
     NatDeclared,
     RelayedBy,
+    PortSearched,
     Rtts,
     RunResult,
     Times,
@@ -66,6 +68,26 @@ def summarize(scenario: Scenario, record: RunRecord, run_dir: Path, backend: str
         capture=record.capture,
         certified=record.certified,
         relayed_by=_relayed_by(scenario, record.events),
+        search=_search(scenario, record.events),
+    )
+
+
+def _search(scenario: Scenario, events: list[Event]) -> PortSearched | None:
+    """Both peers report the first search that ended; None where there was none."""
+    by_node: dict[str, dict[str, Any]] = {}
+    for event in events:
+        if event.name == "port-search-ended":
+            by_node.setdefault(event.node, event.data)
+    seen = by_node.get(scenario.dialer)
+    if seen is None:
+        return None
+    ends = list(by_node.values())
+    return PortSearched(
+        found=seen["found"],
+        hit=next((one["hit"] for one in ends if one["hit"] is not None), None),
+        probes=sum(one["probes"] for one in ends),
+        opened=sum(one["opened"] for one in ends),
+        seconds=round(seen["took_s"], 6),
     )
 
 

@@ -107,6 +107,7 @@ def _scenario(table: "_Table", name: str, find: TopologyFinder) -> Scenario:
         seed=table.take("seed", int, 1),
         deadline_s=table.number("deadline_s", 60.0),
         direct_after_bytes=table.take("direct_after_bytes", int, 0),
+        search=table.take("search", bool, False),
         family=table.choice("family", Family, Family.IPV4),
         xdp=table.choice("xdp", Xdp, Xdp.OFF),
     )

@@ -7,12 +7,12 @@ from typing import Any
 
 from quicpipe_lab.model.scenario import Outcome
 
-FORMAT = 3
+FORMAT = 4
 """The version of the JSON form; raised when an old reader would misread or refuse a new file.
 
-1 had no ``certified``, 2 no ``relayed_by``; both are still read.
+1 had no ``certified``, 2 no ``relayed_by``, 3 no ``search``; all are still read.
 """
-_READABLE = (1, 2, FORMAT)
+_READABLE = (1, 2, 3, FORMAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,19 @@ class Clock:
 
     kind: str
     epoch_unix_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PortSearched:
+    """The first port search of a run. ``hit``: which probe of one side found the other, from 1;
+    None where none did. ``probes`` and ``opened``: datagrams of both sides, that knocked and that
+    opened ports."""
+
+    found: bool
+    hit: int | None
+    probes: int
+    opened: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +136,7 @@ class RunResult:
     capture: CaptureStats | None = None
     certified: dict[str, Certified] | None = None
     relayed_by: RelayedBy | None = None
+    search: PortSearched | None = None
     format: int = FORMAT
 
     def to_json(self) -> dict[str, Any]:
@@ -152,6 +166,7 @@ class RunResult:
                     "capture": data["capture"] and CaptureStats(**data["capture"]),
                     "certified": _certified(data.get("certified")),
                     "relayed_by": data.get("relayed_by") and RelayedBy(**data["relayed_by"]),
+                    "search": data.get("search") and PortSearched(**data["search"]),
                     "format": FORMAT,
                 }
             )

@@ -127,6 +127,7 @@ class Scenario:
     ``deadline_s``: the whole run is given up after so many seconds.
     ``direct_after_bytes``: the peers look for a direct path once so many bytes of their connection
     have gone through the relay; 0 is at once.
+    ``search``: both peers take part in port searches (protocol/port_search.py).
     ``family``: IPv6 takes a topology that is dual-stack where the three hosts are.
     """
 
@@ -144,6 +145,7 @@ class Scenario:
     direct_after_bytes: int = 0
     family: Family = Family.IPV4
     xdp: Xdp = Xdp.OFF
+    search: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "expect", _choice("expect", Outcome, self.expect))

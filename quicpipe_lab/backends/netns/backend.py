@@ -150,7 +150,7 @@ class _Run:
         self._reactor.own(into_accepter)
         accepter = self._start(
             self.scenario.accepter,
-            ["accept", *to_relay, *self._oob, "--echo", "--ephemeral"],
+            ["accept", *to_relay, *self._oob, *self._search, "--echo", "--ephemeral"],
             oob=accepter_reads,
         )
         trust = [*to_relay, "--peer-fingerprint", self._fingerprint(accepter)]
@@ -177,7 +177,7 @@ class _Run:
             os.set_blocking(descriptor, False)
         self._start(
             self.scenario.dialer,
-            ["dial", *trust, *self._oob, "--pipe", "--direct-after", direct_after],
+            ["dial", *trust, *self._oob, *self._search, "--pipe", "--direct-after", direct_after],
             stdin=dialer_reads,
             stdout=dialer_writes,
             oob=oob,
@@ -210,6 +210,10 @@ class _Run:
     def _fingerprint(self, actor: Actor) -> str:
         """What a program says of its certificate when it is ready."""
         return str(self._script.ready(actor.node, actor.role).data["fingerprint"])
+
+    @property
+    def _search(self) -> list[str]:
+        return ["--search"] if self.scenario.search else []
 
     @property
     def _oob(self) -> list[str]:

@@ -20,6 +20,7 @@ from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.scenario import Scenario
 from quicpipe_lab.protocol.accepter import Accepter, AccepterConfig
 from quicpipe_lab.protocol.dialer import Dialer, DialerConfig
+from quicpipe_lab.protocol.port_search import SearchLimits
 from quicpipe_lab.protocol.quic import RandomBytes
 from quicpipe_lab.protocol.relay import Relay
 from quicpipe_lab.protocol.relay_leg import RelayTrust, relay_configuration
@@ -140,6 +141,7 @@ class Cast:
             "random": self._random,
             "host_addresses": [TransportAddress(own, driver.port)],
             "direct_after_bytes": self._scenario.direct_after_bytes,
+            "search": SearchLimits() if self._scenario.search else None,
             "qlog": traces.qlog,
             "keylog": traces.keylog,
         }

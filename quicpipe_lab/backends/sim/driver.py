@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 from quicpipe_lab.backends.sim.clock import Clock, Scheduled
 from quicpipe_lab.backends.sim.network import SimHost
+from quicpipe_lab.backends.sim.udp_socket import UdpSocket
 from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.protocol.endpoint import Endpoint
 
 TICK_S = 1e-6
 """Timers fire so much late: float rounding in loss detection otherwise re-arms one instant."""
@@ -31,10 +34,12 @@ class Driver:
         self, clock: Clock, host: SimHost, port: int = 0, address: str | None = None
     ) -> None:
         self._clock = clock
-        self._socket = host.bind(port, address, on_receive=self._receive)
+        self._host = host
+        self._socket = host.bind(port, address, on_receive=partial(self._receive, 0))
+        self._extra: dict[int, UdpSocket] = {}
         self._machine: Machine | None = None
         self._after_turn: Callable[[], bool] = lambda: False
-        self._inbox: list[tuple[bytes, TransportAddress]] = []
+        self._inbox: list[tuple[int, bytes, TransportAddress]] = []
         self._waking: Scheduled | None = None
         self._alarm: Scheduled | None = None
         self._is_closed = False
@@ -57,6 +62,8 @@ class Driver:
             for data, to in machine.datagrams_to_send(self._clock.now):
                 with suppress(OSError):  # no route: the network loses datagrams, and so may we
                     self._socket.send(data, to)
+            if isinstance(machine, Endpoint):
+                self._turn_extra(machine)
             if not self._after_turn():
                 break
         if not self._is_closed:
@@ -68,15 +75,29 @@ class Driver:
         for one in (self._waking, self._alarm):
             if one is not None:
                 one.cancel()
-        self._socket.close()
+        for sock in (self._socket, *self._extra.values()):
+            sock.close()
 
     @property
     def _driven(self) -> Machine:
         assert self._machine is not None
         return self._machine
 
-    def _receive(self, data: bytes, source: TransportAddress) -> None:
-        self._inbox.append((data, source))
+    def _turn_extra(self, machine: Endpoint) -> None:
+        """A port search's sockets; see protocol/endpoint.py."""
+        wanted = machine.extra_sockets
+        for via in sorted(self._extra.keys() - wanted):
+            self._extra.pop(via).close()
+        for via in sorted(wanted - self._extra.keys()):
+            with suppress(OSError):  # no port is free
+                self._extra[via] = self._host.bind(on_receive=partial(self._receive, via))
+        for via, data, to in machine.extra_datagrams_to_send():
+            if via in self._extra:
+                with suppress(OSError):
+                    self._extra[via].send(data, to)
+
+    def _receive(self, via: int, data: bytes, source: TransportAddress) -> None:
+        self._inbox.append((via, data, source))
         if self._waking is None:
             self._waking = self._clock.at(self._clock.now + WAKE_UP_S, self._take)
 
@@ -84,8 +105,11 @@ class Driver:
         self._waking = None
         machine = self._driven
         inbox, self._inbox = self._inbox, []
-        for data, source in inbox:
-            machine.receive_datagram(data, source, self._clock.now)
+        for via, data, source in inbox:
+            if via and isinstance(machine, Endpoint):
+                machine.receive_datagram(data, source, self._clock.now, via)
+            else:
+                machine.receive_datagram(data, source, self._clock.now)
         self.turn()
 
     def _set_alarm(self) -> None:
