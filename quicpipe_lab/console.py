@@ -35,6 +35,8 @@ _SENTENCES = {
     "punch-started": "punches",
     "punch-answered": "got an answer from {address} after {rtt_ms:.1f} ms",
     "punch-failed": "no hole after {sent} datagrams: stays on the relay",
+    "port-search-started": "searches: {probes} probes at most, {sockets} more ports opened",
+    "port-search-ended": "search over: {probes} probes, {opened} to open ports; {found}",
     "path-changed": "now sends to {address} ({path})",
     "direct-silent": "heard nothing for {silence_s:.2f} s: back to the relay",
     "transfer-started": "transfer of {size_bytes} bytes each way",
@@ -58,6 +60,7 @@ def sentence(event: Event) -> str | None:
         return None
     data: dict[str, Any] = {name: _readable(value) for name, value in event.data.items()}
     data["path"] = "direct" if event.data.get("direct") else "through the relay"
+    data["found"] = "found" if event.data.get("found") else "in vain"
     data["rtt_ms"] = 1000 * (event.data.get("rtt_s") or 0.0)
     return f"{event.t_s:7.3f} s  {event.node:8} {template.format(**data)}"
 
@@ -165,6 +168,11 @@ def _summary_rows(result: RunResult) -> list[tuple[str, str]]:
     if times.direct is not None and result.punching_s is not None:
         took = times.direct - result.punching_s
         rows.append(("time to direct", _duration(took, rtts.relayed) + ", from the first punch"))
+    if result.search is not None:
+        search = result.search
+        end = f"probe {search.hit} hit" if search.hit else "found" if search.found else "in vain"
+        spent = f"{search.probes:,} probes, {search.opened:,} datagrams to open ports"
+        rows.append(("port search", f"{end}, {search.seconds:.2f} s ({spent})"))
     if times.total is not None:
         rows.append(("in all", f"{times.total:.2f} s"))
     for name, rtt in (("relayed", rtts.relayed), ("direct", rtts.direct)):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from quicpipe_lab.analysis import matrix as analysis
+from quicpipe_lab.analysis import search
 from quicpipe_lab.backends.many import Manner
 from quicpipe_lab.backends.matrix import Cell, CellResult, run_matrix
 from quicpipe_lab.backends.situations import Situation
@@ -25,6 +26,7 @@ def report(
         results = run_matrix(cells, directory, manner=manner, observe=progress.take)
     took_s = time.monotonic() - started_s
     summary = analysis.summary(results) | {"wall_s": round(took_s, 3), "run_dir": str(directory)}
+    summary["search"] = search.summary([one.search for one in results])
     figures = _save_figures(results, directory, quiet=json_wanted)
     if json_wanted:
         summary["cells"] = [asdict(one) | {"ok": one.ok} for one in results]
@@ -82,7 +84,7 @@ def _situation_line(one: dict[str, Any]) -> tuple[str, ...]:
     return one["situation"], scope, expected, one["outcome"], took, verdict, one["why"]
 
 
-def _print_text(results: Sequence[CellResult], summary: dict[str, object], figures: str) -> None:
+def _print_text(results: Sequence[CellResult], summary: dict[str, Any], figures: str) -> None:
     print(analysis.text_table(results))
     print(
         "\nD: direct, r: stays relayed, ~: chance decides, !: not as expected."
@@ -96,6 +98,8 @@ def _print_text(results: Sequence[CellResult], summary: dict[str, object], figur
         f"{summary['as_expected']} of {summary['runs']} as expected,"
         f" {summary['direct']} direct, in {summary['wall_s']} s"
     )
+    if summary["search"] is not None:
+        print(search.text(summary["search"]))
     print(f"files  {summary['run_dir']}{figures}")
 
 

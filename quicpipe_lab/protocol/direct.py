@@ -139,11 +139,12 @@ class DirectPath:
         """Both sides have said what they would do: do it."""
         if self._search is None or self._search_at is None:
             return
+        if self._search.is_spent or not (ours.probes or theirs.probes):
+            if self.state is State.SEARCHING:
+                self._go(Trigger.EXHAUSTED, now)
+            return
         self._go(Trigger.SEARCH, now)
         if self.state is not State.SEARCHING:
-            return
-        if not ours.probes and not theirs.probes:
-            self._go(Trigger.EXHAUSTED, now)
             return
         at = self._search_at
         aim = self._heard_from if self._heard_from and self._heard_from.host == at.host else at
@@ -370,9 +371,7 @@ class DirectPath:
     @property
     def _may_search(self) -> bool:
         return (
-            self._search is not None
-            and self._search_at is not None
-            and self._search.searches < self._search.limits.searches
+            self._search is not None and self._search_at is not None and not self._search.is_spent
         )
 
     def _end_search(self, trigger: Trigger, now: float) -> None:

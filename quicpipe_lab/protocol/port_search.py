@@ -102,10 +102,15 @@ class PortSearch:
         self._probe_at = self._reopen_s = 0.0
         self._openings: list[_Opening] = []
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether there have been as many searches as there may be."""
+        return self.searches >= self.limits.searches
+
     def offer(self, *, heard: bool) -> Offer:
         """What this side would do. ``heard``: whether it knows already where the peer is."""
         left = self.limits.probes - self.probed
-        if heard or left <= 0 or self.searches >= self.limits.searches:
+        if heard or left <= 0 or self.is_spent:
             return Offer(0, 0.0)
         return Offer(left, left / self.limits.probes_per_s)
 

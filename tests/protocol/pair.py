@@ -50,7 +50,9 @@ class Received:
 
 
 class Pair:
-    """``alice`` dials ``bob``. The out-of-band channel takes ``oob_delay_s``."""
+    """``alice`` dials ``bob``. The out-of-band channel takes ``oob_delay_s``.
+
+    ``search``: both would search ports, but for the ``unwilling``."""
 
     def __init__(
         self,
@@ -60,9 +62,9 @@ class Pair:
         seed: int = 1,
         oob_delay_s: float = 0.5,
         search: SearchLimits | None = None,
+        unwilling: str = "",
         **dialer: Any,
     ) -> None:
-        self.search = search
         self.world = World(lambda one, other: DELAY_S[frozenset((one, other))])
         self.random = random.Random(seed)
         self.replace_relay()
@@ -74,10 +76,14 @@ class Pair:
         address_a = address_a or TransportAddress("203.0.113.10", 5000)
         address_b = address_b or TransportAddress("203.0.113.20", 6000)
         given: dict[str, Any] = {"peer_fingerprint": FINGERPRINT} | dialer
+        given["search"] = None if unwilling == "alice" else search
         self.dialer = Dialer(DialerConfig(**self._shared(address_a) | given))
         self.accepter = Accepter(
             AccepterConfig(
-                **self._shared(address_b), certificate=CERTIFICATE, private_key=PRIVATE_KEY
+                **self._shared(address_b),
+                certificate=CERTIFICATE,
+                private_key=PRIVATE_KEY,
+                search=None if unwilling == "bob" else search,
             )
         )
         for name, machine, address, nat in (
@@ -101,7 +107,6 @@ class Pair:
             "relay_trust": RelayTrust(FINGERPRINT),
             "random": self.random.randbytes,
             "host_addresses": (address,),
-            "search": self.search,
         }
 
     def replace_relay(self) -> None:

@@ -6,7 +6,7 @@ NATs are tailscale's natlab idea: two behaviours, each a look-up key (RFC 4787, 
 import heapq
 import itertools
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -126,6 +126,8 @@ class World:
         self.sites: dict[str, Site] = {}
         self.delay_s = delay_s
         self.drop: Callable[[str, str, bytes], bool] = lambda *_: False
+        self.sent: Counter[tuple[str, str]] = Counter()
+        """Datagrams by sender's name and the host that they were for."""
         self.log: list[tuple[float, str, str, bytes]] = []
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -177,6 +179,7 @@ class World:
         self.pump(name)
 
     def _send(self, site: Site, via: int, data: bytes, to: TransportAddress) -> None:
+        self.sent[site.name, to.host] += 1
         source = site.address_of(via)
         if site.nat is not None:
             source = site.nat.outbound(source, to)

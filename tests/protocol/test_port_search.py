@@ -1,0 +1,151 @@
+"""The plan of a port search by itself: what goes where and when, and its bounds."""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from quicpipe_lab.analysis.search import OPEN_PORTS, expected_probes, quantile
+from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.protocol.port_search import Knock, Offer, PortSearch, SearchLimits
+
+THERE = TransportAddress("203.0.113.2", 6000)
+ELSEWHERE = TransportAddress("203.0.113.2", 6001)
+LIMITS = SearchLimits()
+WHOLE = Offer(LIMITS.probes, LIMITS.probes / LIMITS.probes_per_s)
+
+
+def machine(seed: int = 1) -> PortSearch:
+    return PortSearch(LIMITS, random.Random(seed).randbytes)
+
+
+def run(search: PortSearch, now: float) -> Iterator[tuple[float, Knock]]:
+    """Everything that a search sends up to its end."""
+    while now < search.ends_s:
+        for knock in search.due(now):
+            yield now, knock
+        now = max(now, search.get_timer())
+
+
+def begin(search: PortSearch, theirs: Offer = WHOLE, now: float = 100.0) -> None:
+    search.begin(THERE, THERE, search.offer(heard=False), theirs, 0.1, now)
+
+
+def test_a_search_keeps_to_its_numbers() -> None:
+    search = machine()
+    begin(search)
+    search.aim(ELSEWHERE, 100.0)
+    log = list(run(search, 100.0))
+    probes = [(at, one) for at, one in log if one.number]
+    ports = [one.address.port for _, one in probes]
+    assert len(ports) == len(set(ports)) == LIMITS.probes
+    assert min(ports) >= 1024
+    assert [one.number for _, one in probes] == list(range(1, LIMITS.probes + 1))
+    assert {one.via for _, one in probes} == {0}
+    assert {one.address.host for _, one in log} == {THERE.host}
+    opened = [one for _, one in log if not one.number]
+    assert {one.via for one in opened} == set(range(LIMITS.sockets))
+    assert {one.address for one in opened} == {THERE, ELSEWHERE}
+    assert len(opened) == 2 * LIMITS.sockets * LIMITS.openings
+    assert log[-1][0] - 100.0 < WHOLE.seconds + 5.0
+
+
+def test_every_port_is_open_before_the_first_knock_and_again_after_the_last() -> None:
+    search = machine()
+    begin(search)
+    log = list(run(search, 100.0))
+    probes = [at for at, one in log if one.number]
+    openings = [at for at, one in log if not one.number]
+    assert openings[LIMITS.sockets - 1] < probes[0]
+    assert openings[-LIMITS.sockets] > probes[-1] - LIMITS.sockets / LIMITS.openings_per_s - 0.2
+
+
+def test_the_pace_is_kept_also_after_the_process_has_slept() -> None:
+    search = machine()
+    begin(search)
+    times = [at for at, one in run(search, 100.0) if one.number]
+    for start in range(0, len(times) - 200, 50):
+        assert times[start + 200] - times[start] > 0.99
+    search = machine()
+    begin(search, Offer(0, 0.0))
+    assert not list(search.due(100.0))
+    assert len(list(search.due(105.0))) < 12
+
+
+def test_who_has_heard_the_other_does_not_knock_and_who_is_not_knocked_at_opens_nothing() -> None:
+    search = machine()
+    assert search.offer(heard=True).probes == 0
+    assert search.offer(heard=False) == WHOLE
+    search.begin(THERE, THERE, search.offer(heard=True), WHOLE, 0.1, 0.0)
+    assert all(one.number == 0 for _, one in run(search, 0.0))
+    assert len(search.sockets) == LIMITS.sockets - 1
+    begin(search, theirs=Offer(0, 0.0))
+    assert not search.sockets
+    assert all(one.number for _, one in run(search, 100.0))
+
+
+def test_the_bounds_are_the_connections_not_the_searchs() -> None:
+    search = machine()
+    probes, opened, now = 0, 0, 0.0
+    for _ in range(20):  # a peer that asks again and again, and always says that it will knock
+        begin(search, now=now)
+        for _, knock in run(search, now):
+            probes += knock.number > 0
+            opened += knock.number == 0
+        now = search.ends_s
+        search.stop()
+    assert probes == LIMITS.probes
+    assert opened == LIMITS.searches * LIMITS.openings * LIMITS.sockets
+
+
+@pytest.mark.parametrize("seconds", [1e9, 0.0])
+def test_the_peer_does_not_decide_how_long_it_takes(seconds: float) -> None:
+    search = machine()
+    begin(search, theirs=Offer(10**9, seconds))
+    assert search.ends_s - 100.0 < LIMITS.longest_s + 5.0
+
+
+def test_ports_are_not_opened_for_other_hosts_nor_for_many_addresses() -> None:
+    search = machine()
+    begin(search)
+    search.aim(TransportAddress("203.0.113.9", 53), 100.0)
+    for port in range(2000, 3000):
+        search.aim(TransportAddress(THERE.host, port), 100.0)
+    aims = {one.address for _, one in run(search, 100.0) if not one.number}
+    assert {one.host for one in aims} == {THERE.host}
+    assert len(aims) == LIMITS.aims
+
+
+def test_a_hit_ends_the_knocking() -> None:
+    search = machine()
+    begin(search)
+    log = run(search, 100.0)
+    at, _ = next(one for one in log if one[1].number == 7)
+    search.found(7)
+    assert not [one for one in search.due(at + 1.0) if one.number]
+    search.found(0)  # the peer was heard of in other ways, too
+    assert search.hit == 7
+
+
+def test_so_many_probes_are_needed_as_chance_says() -> None:
+    """2,000 searches for 256 ports at random: the numbers of the study, within three deviations of
+    what 2,000 tell."""
+    hits = []
+    for seed in range(2000):
+        open_ports = set(random.Random(-seed - 1).sample(range(1024, 65536), OPEN_PORTS))
+        search = machine(seed)
+        begin(search, theirs=Offer(0, 0.0))
+        hits.append(
+            next(
+                (one.number for _, one in run(search, 100.0) if one.address.port in open_ports),
+                LIMITS.probes + 1,
+            )
+        )
+    assert [expected_probes(share) for share in (0.5, 0.9, 0.99)] == [175, 577, 1148]
+    half, ninety = quantile(hits, 0.5), quantile(hits, 0.9)
+    assert half is not None
+    assert ninety is not None
+    assert 158 <= half <= 193
+    assert 525 <= ninety <= 632
+    assert sum(hit > 1148 for hit in hits) <= 34
+    assert sum(hit > LIMITS.probes for hit in hits) <= 4
