@@ -33,9 +33,15 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    topology: Topology, dialer: str, accepter: str, family: Family = Family.IPV4
+    topology: Topology,
+    dialer: str,
+    accepter: str,
+    family: Family = Family.IPV4,
+    *,
+    search: bool = False,
 ) -> Prediction:
-    """For a relay that is directly at the core, at port 443. Raises ScenarioError."""
+    """For a relay that is directly at the core, at port 443. ``search``: both peers would search
+    ports; what comes of that by a hairpin nobody has looked at. Raises ScenarioError."""
     for peer in (dialer, accepter):
         if _policy(topology, peer) is UdpPolicy.BLOCKED:
             return Prediction(Outcome.FAILED, f"no UDP gets out from {peer}, nor to the relay")
@@ -49,7 +55,8 @@ def predict(
     if realms[0] == realms[1] and not (family is Family.IPV4 and topology.nat64_above(dialer)):
         return _within(topology, dialer, accepter, realms[0], family)
     shared = _outermost_translator(topology, dialer, family)
-    if shared is not None and shared == _outermost_translator(topology, accepter, family):
+    apart = shared is None or shared != _outermost_translator(topology, accepter, family)
+    if shared is not None and not apart:
         hairpinning = _behavior(shared, family).hairpinning
         if hairpinning is Hairpinning.NONE:
             return Prediction(Outcome.RELAYED, f"{shared.name}, which both share, has no hairpins")
@@ -58,7 +65,9 @@ def predict(
                 None, f"{shared.name} shows inside sources, which only some NATs below it let in"
             )
     return _of_chains(
-        chain_above(topology, dialer, family), chain_above(topology, accepter, family)
+        chain_above(topology, dialer, family),
+        chain_above(topology, accepter, family),
+        search=search and apart,
     )
 
 
@@ -84,10 +93,18 @@ _strictness = list(FilteringBehavior).index
 _changeability = list(MappingBehavior).index
 
 
-def _of_chains(ours: Sequence[NatBehavior], theirs: Sequence[NatBehavior]) -> Prediction:
+def _of_chains(
+    ours: Sequence[NatBehavior], theirs: Sequence[NatBehavior], *, search: bool = False
+) -> Prediction:
     one, other = seen_from_outside(ours), seen_from_outside(theirs)
     pair = f"{one} against {other}"
     if not can_go_direct(one, other):
+        if search and can_go_direct(one, other, search=True):
+            plain = any(
+                nat.unsolicited is UnsolicitedReaction.CONNTRACK for nat in (*ours, *theirs)
+            )
+            reason = f"{pair}: of 256 ports that were opened, one is found"
+            return Prediction(None if plain else Outcome.DIRECT, reason)
         return Prediction(
             Outcome.RELAYED, f"{pair}: a filter waits for a port that nobody can know"
         )

@@ -24,7 +24,13 @@ CELLS = [
 def test_bundled_scenarios_expect_what_is_predicted(name: str) -> None:
     """Each author wrote down what should come of it; no relay of theirs is below a router."""
     scenario = resources.find_scenario(name)
-    found = predict(scenario.topology, scenario.dialer, scenario.accepter, scenario.family)
+    found = predict(
+        scenario.topology,
+        scenario.dialer,
+        scenario.accepter,
+        scenario.family,
+        search=scenario.search,
+    )
     assert found.outcome is scenario.expect, found.reason
 
 
