@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from quicpipe_lab.model.event import Event
-from quicpipe_lab.model.result import RelayedBy, RunResult
+from quicpipe_lab.model.result import PortSearched, RelayedBy, RunResult
 from quicpipe_lab.model.scenario import Outcome, Scenario
 
 
@@ -155,26 +155,14 @@ def print_summary(result: RunResult) -> None:
 
 
 def _summary_rows(result: RunResult) -> list[tuple[str, str]]:
-    times, rtts = result.times_s, result.rtt_s
+    rtts = result.rtt_s
     rows = []
     if result.failure:
         rows.append(("why", result.failure))
     if result.outcome is not Outcome.FAILED:
         path = {"direct": "peer to peer", "relayed": "through the relay"}[result.outcome.value]
         rows.append(("data flows", path))
-    if times.connected is not None and times.relay_ready is not None:
-        took = times.connected - times.relay_ready
-        rows.append(("time to relayed", _duration(took, rtts.relayed) + ", from the relay's start"))
-    if times.direct is not None and result.punching_s is not None:
-        took = times.direct - result.punching_s
-        rows.append(("time to direct", _duration(took, rtts.relayed) + ", from the first punch"))
-    if result.search is not None:
-        search = result.search
-        end = f"probe {search.hit} hit" if search.hit else "found" if search.found else "in vain"
-        spent = f"{search.probes:,} probes, {search.opened:,} datagrams to open ports"
-        rows.append(("port search", f"{end}, {search.seconds:.2f} s ({spent})"))
-    if times.total is not None:
-        rows.append(("in all", f"{times.total:.2f} s"))
+    rows += _time_rows(result)
     for name, rtt in (("relayed", rtts.relayed), ("direct", rtts.direct)):
         if rtt is not None:
             rows.append((f"round trip, {name}", f"{1000 * rtt:.2f} ms"))
@@ -194,12 +182,34 @@ def _summary_rows(result: RunResult) -> list[tuple[str, str]]:
     return rows
 
 
+def _time_rows(result: RunResult) -> list[tuple[str, str]]:
+    times, rtts = result.times_s, result.rtt_s
+    rows = []
+    if times.connected is not None and times.relay_ready is not None:
+        took = times.connected - times.relay_ready
+        rows.append(("time to relayed", _duration(took, rtts.relayed) + ", from the relay's start"))
+    if times.direct is not None and result.punching_s is not None:
+        took = times.direct - result.punching_s
+        rows.append(("time to direct", _duration(took, rtts.relayed) + ", from the first punch"))
+    if result.search is not None:
+        rows.append(("port search", _search(result.search)))
+    if times.total is not None:
+        rows.append(("in all", f"{times.total:.2f} s"))
+    return rows
+
+
 def _relayed_by(by: RelayedBy) -> str:
     share = 100 * by.filter_share
     return (
         f"{by.filter:,} datagrams by the XDP filter ({by.mode}), {by.userspace:,} by its process"
         f" ({share:.1f} % and {100 - share:.1f} %)"
     )
+
+
+def _search(search: PortSearched) -> str:
+    end = f"probe {search.hit} hit" if search.hit else "found" if search.found else "in vain"
+    spent = f"{search.probes:,} probes, {search.opened:,} datagrams to open ports"
+    return f"{end}, {search.seconds:.2f} s ({spent})"
 
 
 def _duration(seconds: float, rtt_s: float | None) -> str:
