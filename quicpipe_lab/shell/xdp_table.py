@@ -26,12 +26,12 @@ from quicpipe_lab.shell import bpf
 from quicpipe_lab.shell.xdp import Program
 from quicpipe_lab.shell.xdp_layout import Binding, Flow, Sender, pack_address
 
-_TO_AND_TAG = struct.Struct("=20sI")
 _SOURCE = struct.Struct("=III")
 _COUNTERS = struct.Struct("=QQQ")
 _BINDING_BYTES = ctypes.sizeof(Binding)
 _FLOW_BYTES, _SENDER_BYTES = ctypes.sizeof(Flow), ctypes.sizeof(Sender)
 _NUMBER = struct.Struct("=I")
+_LAST_TAG = 0xFFFFFFFF
 _SECOND_NS = 1e9
 
 
@@ -90,14 +90,18 @@ class _Slots:
     """Numbers below ``capacity``: unused ones first, then those given back, oldest first."""
 
     def __init__(self, capacity: int) -> None:
-        self._fresh = iter(range(capacity))
+        self._capacity = capacity
+        self._fresh = 0
         self._returned: deque[int] = deque()
 
-    def take(self) -> tuple[int, bool]:
-        """A slot, and whether it was in use before. Raises IndexError where none is left."""
-        for slot in self._fresh:
-            return slot, False
-        return self._returned.popleft(), True
+    def take(self, count: int) -> tuple[list[int], list[int]]:
+        """So many slots, or as many as there are; and those of them that were in use before."""
+        first = self._fresh
+        self._fresh = min(first + count, self._capacity)
+        slots = list(range(first, self._fresh))
+        wanted = min(count - len(slots), len(self._returned))
+        used = [self._returned.popleft() for _ in range(wanted)]
+        return slots + used, used
 
     def give_back(self, slot: int) -> None:
         self._returned.append(slot)
@@ -114,9 +118,8 @@ class _Records:
         self._memory = mmap.mmap(map_fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
 
     def write(self, slot: int, record: bytes) -> None:
-        at = slot * self._bytes
-        for start in self._starts:
-            self._memory[start + at : start + at + len(record)] = record
+        """One record, or as many as lie in a row from here."""
+        self.write_at(slot, 0, record)
 
     def write_at(self, slot: int, offset: int, data: bytes) -> None:
         """A part of the record, ``offset`` bytes into it."""
@@ -155,8 +158,11 @@ class BindingTable:
         self._sender_records = _Records(program.map_fd("senders"), capacity, cpus, _SENDER_BYTES)
         self._free = _Slots(capacity)
         self._sender_free = _Slots(capacity)
-        self._tags = itertools.count(1)
-        self._bound: dict[bytes, tuple[int, TransportAddress]] = {}
+        self._last_tag = 0
+        self._record = struct.Struct(f"=20sI{connection_id_length}s").pack
+        # Numbers and bytes, and no object for each binding: there may be millions.
+        self._bound: dict[bytes, int] = {}
+        self._addresses: dict[int, TransportAddress] = {}
         self._senders: dict[TransportAddress, _Sender] = {}
 
     def __len__(self) -> int:
@@ -168,32 +174,34 @@ class BindingTable:
     def bind(self, bindings: Iterable[tuple[bytes, TransportAddress]]) -> None:
         """Bind all of them, also to another address than before, or none and FilterFullError."""
         wanted = dict(bindings)
-        self._check_room(wanted)
-        # Before anything changes: what is no address is refused here.
-        packed = {one: pack_address(one) for one in set(wanted.values()) - self._senders.keys()}
+        before = {one: self._bound[one] for one in wanted.keys() & self._bound.keys()}
+        self._check(wanted, len(wanted) - len(before))
         if not wanted:
             return
-        before = {one: self._bound[one] for one in wanted if one in self._bound}
-        numbers = array.array("I")
-        for connection_id, address in wanted.items():
-            slot = self._take_slot(before)  # first: a sender has one, too, whoever has a slot
-            sender = self._senders.get(address) or self._add_sender(address, packed)
+        # Slots first: whoever has one may have a sender's, too.
+        slots = self._take_slots(len(wanted), before)
+        first_tag = self._take_tags(len(wanted))
+        records = []
+        for tag, slot, (connection_id, address) in zip(
+            itertools.count(first_tag), slots, wanted.items(), strict=False
+        ):
+            sender = self._senders.get(address) or self._add_sender(address)
             sender.bindings += 1
-            record = _TO_AND_TAG.pack(sender.packed, self._next_tag()) + connection_id
-            self._records.write(slot, record)
-            self._bound[connection_id] = slot, address
-            numbers.append(slot)
-        keys = bytearray().join(wanted)
-        bpf.update_batch(self._slots_fd, keys, bytearray(numbers.tobytes()), len(wanted))
-        for slot, address in before.values():
-            self._give_back(slot, address)
+            records.append(self._record(sender.packed, tag, connection_id))
+            self._addresses[slot] = address
+        self._write_records(slots, records)
+        self._bound.update(zip(wanted, slots, strict=True))
+        values = bytearray(array.array("I", slots).tobytes())
+        bpf.update_batch(self._slots_fd, bytearray().join(wanted), values, len(wanted))
+        for slot in before.values():
+            self._give_back(slot)
 
     def unbind(self, connection_id: bytes) -> bool:
         """Whether it was bound."""
-        if (bound := self._bound.pop(connection_id, None)) is None:
+        if (slot := self._bound.pop(connection_id, None)) is None:
             return False
         bpf.delete(self._slots_fd, connection_id)
-        self._give_back(*bound)
+        self._give_back(slot)
         return True
 
     def set_passing(self, address: TransportAddress, is_passing: bool) -> bool:
@@ -207,8 +215,8 @@ class BindingTable:
     def bindings(self) -> list[BindingCounters]:
         """All bindings, in no order."""
         return [
-            BindingCounters(connection_id, address, *self._flows.counters(slot))
-            for connection_id, (slot, address) in self._bound.items()
+            BindingCounters(connection_id, self._addresses[slot], *self._flows.counters(slot))
+            for connection_id, slot in self._bound.items()
         ]
 
     def senders(self) -> list[SenderCounters]:
@@ -225,46 +233,58 @@ class BindingTable:
 
     # Parts
 
-    def _check_room(self, wanted: Iterable[bytes]) -> None:
-        new = 0
+    def _check(self, wanted: dict[bytes, TransportAddress], new: int) -> None:
+        """Before anything changes."""
         for connection_id in wanted:
             if len(connection_id) != self._id_length:
                 raise LocalProtocolError(
                     f"a connection ID of {len(connection_id)} bytes, not {self._id_length}"
                 )
-            new += connection_id not in self._bound
+        for address in set(wanted.values()) - self._senders.keys():
+            pack_address(address)
         if len(self._bound) + new > self.capacity:
             raise FilterFullError(f"the filter holds {self.capacity} connection IDs")
 
-    def _next_tag(self) -> int:
-        return next(self._tags) % 0xFFFFFFFF + 1
+    def _take_tags(self, count: int) -> int:
+        """The first of so many."""
+        if self._last_tag + count > _LAST_TAG:
+            self._last_tag = 0
+        self._last_tag += count
+        return self._last_tag - count + 1
 
-    def _take_slot(self, replaced: dict[bytes, tuple[int, TransportAddress]]) -> int:
-        """An empty one. What is bound anew moves to another slot, so that nobody finds a record
-        that is half the old and half the new; where there is none left, it is unbound before, and
-        its packets go by userspace for a moment."""
-        try:
-            slot, was_used = self._free.take()
-        except IndexError:
-            connection_id, bound = replaced.popitem()
+    def _take_slots(self, count: int, replaced: dict[bytes, int]) -> list[int]:
+        """Empty ones. What is bound anew moves to another slot, so that nobody finds a record that
+        is half the old and half the new; where there are not enough, some of ``replaced`` are
+        unbound before, and their packets go by userspace for a moment."""
+        slots, used = self._free.take(count)
+        while len(slots) < count:
+            connection_id, slot = replaced.popitem()
             bpf.delete(self._slots_fd, connection_id)
-            self._give_back(*bound)
-            slot, was_used = self._free.take()
-        if was_used:
+            self._give_back(slot)
+            more, _ = self._free.take(1)
+            slots += more
+            used += more
+        for slot in used:
             self._flows.write(slot, bytes(_FLOW_BYTES))
-        return slot
+        return slots
 
-    def _give_back(self, slot: int, address: TransportAddress) -> None:
+    def _write_records(self, slots: list[int], records: list[bytes]) -> None:
+        if slots == list(range(slots[0], slots[0] + len(slots))):  # as unused ones are
+            row = b"".join([one.ljust(_BINDING_BYTES, b"\0") for one in records])
+            self._records.write(slots[0], row)
+            return
+        for slot, record in zip(slots, records, strict=True):
+            self._records.write(slot, record)
+
+    def _give_back(self, slot: int) -> None:
         """A slot by which nobody finds its binding any more, but for guesses."""
         self._records.write_at(slot, int(Binding.tag.offset), bytes(_NUMBER.size))
         self._free.give_back(slot)
-        self._drop_from_sender(address)
+        self._drop_from_sender(self._addresses.pop(slot))
 
-    def _add_sender(
-        self, address: TransportAddress, packed: dict[TransportAddress, bytes]
-    ) -> _Sender:
-        slot, _ = self._sender_free.take()
-        sender = _Sender(packed.get(address) or pack_address(address), slot, self._next_tag())
+    def _add_sender(self, address: TransportAddress) -> _Sender:
+        (slot,), _ = self._sender_free.take(1)
+        sender = _Sender(pack_address(address), slot, self._take_tags(1))
         record = bytes(_COUNTERS.size) + sender.packed
         self._sender_records.write(slot, record.ljust(_SENDER_BYTES, b"\0"))
         self._senders[address] = sender

@@ -1,6 +1,7 @@
 """The filter's parser twice: compiled from C for this host, and written again in Python."""
 
 import ctypes
+import functools
 import os
 import shutil
 import struct
@@ -19,7 +20,7 @@ REPORT_BYTES = _REPORT.size
 _VLAN_TYPES = (0x8100, 0x88A8)
 _IPV4, _IPV6 = 0x0800, 0x86DD
 _UDP, _FRAGMENT = 17, 44
-_EXTENSION_HEADERS = (0, 43, 60, 135, 51)
+_EXTENSION_PROBE = (0, 43, 60, 135, 51)
 _MORE_FRAGMENTS_AND_OFFSET = 0x3FFF
 _ID_BYTES = 12
 
@@ -104,7 +105,7 @@ def _parse_ipv6(frame: bytes, at: int) -> tuple[int, int, int]:
     next_header = frame[at + 6]
     if next_header == _FRAGMENT:
         raise _StopError(FilterReason.FRAGMENT)
-    if next_header in _EXTENSION_HEADERS:
+    if next_header in _EXTENSION_PROBE:
         raise _StopError(FilterReason.EXTENSION_HEADER)
     if next_header != _UDP:
         raise _StopError(FilterReason.NOT_UDP)
@@ -129,22 +130,33 @@ def _parse_quic(payload: bytes) -> None:
 # --- In C
 
 
+_VERSIONS = range(24, 10, -1)
+_PROBE = (
+    b"#include <stdio.h>\n#include <linux/udp.h>\n#ifdef FUZZ\nint LLVMFuzzerTestOneInput(void) { return 0; }\n"
+    b"#else\nint main(void) { return 0; }\n#endif\n"
+)
+
+
+@functools.cache
 def compiler() -> str | None:
-    """Any that this machine has."""
-    return next(filter(None, map(shutil.which, ("cc", "gcc", "clang", "clang-14"))), None)
+    """Any C compiler of this machine that has the headers it needs."""
+    names = ("cc", "gcc", "clang", *(f"gcc-{version}" for version in _VERSIONS))
+    return next(filter(None, map(_able, names)), None)
 
 
+@functools.cache
 def fuzzing_compiler() -> str | None:
     """A clang that comes with libFuzzer."""
-    for name in ("clang", *(f"clang-{version}" for version in range(22, 13, -1))):
-        if (found := shutil.which(name)) is None:
-            continue
-        said = subprocess.run(
-            [found, "-print-file-name=libclang_rt.fuzzer-x86_64.a"], capture_output=True, text=True
-        )
-        if Path(said.stdout.strip()).is_file():
-            return found
-    return None
+    names = ("clang", *(f"clang-{version}" for version in _VERSIONS))
+    return next(filter(None, (_able(name, "-fsanitize=fuzzer", "-DFUZZ") for name in names)), None)
+
+
+def _able(name: str, *options: str) -> str | None:
+    if (found := shutil.which(name)) is None:
+        return None
+    command = [found, *options, "-x", "c", "-", "-o", "/dev/null"]
+    done = subprocess.run(command, input=_PROBE, stderr=subprocess.DEVNULL)
+    return found if done.returncode == 0 else None
 
 
 def compiled(directory: Path) -> Callable[[bytes], Report]:

@@ -42,7 +42,7 @@ LINK_LOCAL = TransportAddress("fe80::1%2", 1234)
 @pytest.fixture(scope="module")
 def loaded() -> Iterator[Filter]:
     """Compiled once."""
-    with kernel.loaded(CAPACITY, unbound_per_s=100.0) as one:
+    with kernel.loaded(CAPACITY) as one:
         yield one
 
 
@@ -208,10 +208,10 @@ def verdicts_of_a_flood(one: Filter) -> dict[int, int]:
 
 
 def test_a_flood_of_unbound_ids_is_dropped_beyond_the_rate() -> None:
-    with kernel.loaded(CAPACITY, unbound_per_s=100.0) as one:
+    with kernel.loaded(CAPACITY, unbound_per_s=10.0) as one:
         one.add_redirects([(TO_ALICE4, ALICE4), (TO_BOB4, BOB4)])
         counted = verdicts_of_a_flood(one)
-        assert 10 <= counted[XDP_PASS] < 60  # a tenth of a second's at once
+        assert 1 <= counted[XDP_PASS] < 60
         assert counted[XDP_DROP] == one.counters()[FilterReason.UNBOUND_FLOOD]
         assert reason(one) is FilterReason.FORWARDED
         with pytest.raises(FilterFullError):
