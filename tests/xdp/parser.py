@@ -132,7 +132,8 @@ def _parse_quic(payload: bytes) -> None:
 
 _VERSIONS = range(24, 10, -1)
 _PROBE = (
-    b"#include <stdio.h>\n#include <linux/udp.h>\n#ifdef FUZZ\nint LLVMFuzzerTestOneInput(void) { return 0; }\n"
+    b"#include <stdio.h>\n#include <linux/udp.h>\n"
+    b"#ifdef FUZZ\nint LLVMFuzzerTestOneInput(void) { return 0; }\n"
     b"#else\nint main(void) { return 0; }\n#endif\n"
 )
 
