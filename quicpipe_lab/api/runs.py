@@ -7,6 +7,7 @@ from typing import Any
 
 from quicpipe_lab import resources
 from quicpipe_lab.backends import base
+from quicpipe_lab.backends.sim.simulation import Simulation
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Scenario
 
@@ -30,6 +31,16 @@ class _Scenarios(Mapping[str, Scenario]):
 
 
 scenarios = _Scenarios()
+
+
+def simulate(
+    scenario: Scenario | str, *, run_dir: str | os.PathLike[str] | None = None
+) -> Simulation:
+    """A scenario, also by its name or path, in virtual time and under your control: on by a step,
+    to an event, back in time. ``run_dir`` exists, where it is given."""
+    if isinstance(scenario, str):
+        scenario = resources.find_scenario(scenario)
+    return Simulation(scenario, run_dir=None if run_dir is None else Path(run_dir))
 
 
 def run(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from quicpipe_lab.backends.base import Observer
 from quicpipe_lab.backends.summary import RunRecord
@@ -11,16 +11,20 @@ from quicpipe_lab.model.event import Event
 
 
 class Journal:
-    """Writes ``events.jsonl`` within a ``with`` block, and answers what was said last.
+    """Writes ``events.jsonl`` within a ``with`` block, unless there is no ``run_dir``, and answers
+    what was said last.
 
     Every event that it takes is on the run's clock. Raises ScenarioError where ``run_dir`` cannot
     be written in.
     """
 
-    def __init__(self, record: RunRecord, run_dir: Path, observe: Observer) -> None:
+    def __init__(self, record: RunRecord, run_dir: Path | None, observe: Observer) -> None:
         self.record = record
         self.observe = observe
         self._last: dict[tuple[str, str], Event] = {}
+        self._log: TextIO | None = None
+        if run_dir is None:
+            return
         try:
             self._log = (run_dir / "events.jsonl").open("w", encoding="utf-8")
         except OSError as error:
@@ -35,14 +39,16 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
 
     def take(self, event: Event) -> None:
         """One more has happened."""
         self.record.events.append(event)
         self._last[event.node, event.name] = event
-        self._log.write(event.dumps() + "\n")
-        self._log.flush()
+        if self._log is not None:
+            self._log.write(event.dumps() + "\n")
+            self._log.flush()
         self.observe(event)
 
     def note(self, t_s: float, name: str, **data: Any) -> None:

@@ -4,9 +4,10 @@ The stage starts the actors, lets things happen and knows how much longer; what 
 order, what is waited for and for how long, what is noted, and when a run has failed, stands here.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from quicpipe_lab.backends.journal import Journal
 from quicpipe_lab.backends.transfer import EchoMismatchError, Transfer
@@ -99,8 +100,33 @@ class Stage(Protocol):
         ...
 
 
+class Wait(NamedTuple):
+    """What a story asks for: let things happen until ``holds``, or until ``end_s``."""
+
+    holds: Callable[[], bool]
+    end_s: float
+
+
+Story = Generator[Wait, bool, None]
+"""Goes on when it is told whether what it waited for has come to hold."""
+
+
+def drive(story: Story, run_until: Callable[[Callable[[], bool], float], bool]) -> None:
+    """Give a story all that it waits for. What is raised meanwhile is raised within it."""
+    with suppress(StopIteration):
+        wait = next(story)
+        while True:
+            try:
+                met = run_until(*wait)
+            except BaseException as error:
+                wait = story.throw(error)
+            else:
+                wait = story.send(met)
+
+
 class Script:
-    """``play`` is the story. Its failure, if any, is in the record afterwards."""
+    """``story`` is the whole of a run, ``play`` one that goes through without a pause. Its failure,
+    if any, is in the record afterwards."""
 
     def __init__(self, scenario: Scenario, journal: Journal, stage: Stage) -> None:
         self.scenario = scenario
@@ -112,18 +138,22 @@ class Script:
         self._progress_s = 0.0
 
     def play(self) -> None:
-        """Begin, walk the steps, end. Raises nothing that a scenario can bring about."""
+        """Raises nothing that a scenario can bring about."""
+        drive(self.story(), self._stage.run_until)
+
+    def story(self) -> Story:
+        """Begin, walk the steps, end."""
         try:
             self._stage.begin()
-            self.until(
+            yield from self._wait(
                 lambda: all(self._journal.last(peer, "connected") for peer in self._peers),
                 START_WITHIN_S + self.scenario.oob_delay_s,
                 "the peers to connect through the relay",
             )
             for step in self.scenario.steps:
-                self._take_step(step)
+                yield from self._take_step(step)
             self.note("steps-done")
-            self._end_actors()
+            yield from self._end_actors()
         except (RunFailedError, EchoMismatchError) as error:
             self._record.failure = str(error)
             self.note("failed", problem=str(error))
@@ -138,14 +168,7 @@ class Script:
 
     def until(self, holds: Callable[[], bool], within_s: float, what: str) -> None:
         """Let things happen until a condition holds. Raises RunFailedError."""
-        deadline_s = self.scenario.deadline_s
-        end_s = min(self._stage.now + within_s, deadline_s)
-        met = self._stage.run_until(lambda: self._broken is not None or holds(), end_s)
-        if self._broken is not None:
-            raise RunFailedError(self._broken)
-        if not met:
-            limit = "the scenario's deadline" if end_s == deadline_s else f"{within_s:g} s"
-            raise RunFailedError(f"waited in vain for {what} ({limit})")
+        drive(self._wait(holds, within_s, what), self._stage.run_until)
 
     def ready(self, node: str, role: str) -> Event:
         """Wait for a program to say that it is ready. Raises RunFailedError."""
@@ -203,16 +226,28 @@ class Script:
         for (source, target), one in counters.items():
             self.note("link-counters", between=[source, target], **asdict(one))
 
+    # Waiting
+
+    def _wait(self, holds: Callable[[], bool], within_s: float, what: str) -> Story:
+        deadline_s = self.scenario.deadline_s
+        end_s = min(self._stage.now + within_s, deadline_s)
+        met = yield Wait(lambda: self._broken is not None or holds(), end_s)
+        if self._broken is not None:
+            raise RunFailedError(self._broken)
+        if not met:
+            limit = "the scenario's deadline" if end_s == deadline_s else f"{within_s:g} s"
+            raise RunFailedError(f"waited in vain for {what} ({limit})")
+
     # The steps
 
-    def _take_step(self, step: model.Step) -> None:
+    def _take_step(self, step: model.Step) -> Story:
         match step:
             case model.Transfer():
                 self._begin_transfer(step.size_bytes)
                 if step.wait:
-                    self._finish_transfer(self.scenario.deadline_s)
+                    yield from self._finish_transfer(self.scenario.deadline_s)
             case model.WaitFor():
-                self._wait_for(step)
+                yield from self._wait_for(step)
             case model.Cut(between=(one, other)):
                 self._stage.cut(one, other)
                 self.note("cut", between=[one, other])
@@ -220,7 +255,7 @@ class Script:
                 self._stage.restore(one, other)
                 self.note("restored", between=[one, other])
             case model.Idle(seconds=seconds):
-                self._idle(seconds)
+                yield from self._idle(seconds)
             case model.Reboot(node=node):
                 self._stage.reboot(node)
                 self.note("rebooted", router=node)
@@ -228,35 +263,35 @@ class Script:
                 self._stage.restart_relay()
                 self.note("relay-restarted")
 
-    def _idle(self, seconds: float) -> None:
+    def _idle(self, seconds: float) -> Story:
         self.note("idle", seconds=seconds)
         end_s = min(self._stage.now + seconds, self.scenario.deadline_s)
-        self._stage.run_until(lambda: self._broken is not None, end_s)
+        yield Wait(lambda: self._broken is not None, end_s)
         if self._broken is not None:
             raise RunFailedError(self._broken)
         if end_s == self.scenario.deadline_s:
             raise RunFailedError(f"idled in vain for {seconds:g} s (the scenario's deadline)")
 
-    def _wait_for(self, step: model.WaitFor) -> None:
+    def _wait_for(self, step: model.WaitFor) -> Story:
         if step.transfer:
-            self._finish_transfer(step.within_s)
+            yield from self._finish_transfer(step.within_s)
         elif step.echoed_bytes is not None:
             transfer, wanted = self._record.transfers[-1], step.echoed_bytes
-            self.until(
+            yield from self._wait(
                 lambda: transfer.echoed_bytes >= wanted, step.within_s, f"{wanted} echoed bytes"
             )
         elif step.event is not None:
             name = step.event
-            self.until(lambda: self._has_said(name), step.within_s, f"the event {name}")
+            yield from self._wait(lambda: self._has_said(name), step.within_s, f"the event {name}")
         elif step.settled:
-            self.until(
+            yield from self._wait(
                 lambda: self._all_direct(True) or self._has_said("punch-failed"),
                 step.within_s,
                 "the punching to end",
             )
         elif step.path is not None:
             direct = step.path is Outcome.DIRECT
-            self.until(
+            yield from self._wait(
                 lambda: self._all_direct(direct),
                 step.within_s,
                 f"both peers to use the {step.path} path",
@@ -279,9 +314,9 @@ class Script:
         self.note("transfer-started", index=index, size_bytes=size_bytes)
         self._stage.feed(transfer)
 
-    def _finish_transfer(self, within_s: float) -> None:
+    def _finish_transfer(self, within_s: float) -> Story:
         transfer = self._record.transfers[-1]
-        self.until(lambda: transfer.is_complete, within_s, "the transfer to complete")
+        yield from self._wait(lambda: transfer.is_complete, within_s, "the transfer to complete")
         self.note(
             "transfer-complete",
             index=len(self._record.transfers) - 1,
@@ -291,17 +326,19 @@ class Script:
 
     # Ending
 
-    def _end_actors(self) -> None:
+    def _end_actors(self) -> Story:
         """The dialer's input ends: the stream ends both ways, and both programs with it."""
         self.is_ending = True
         self._stage.end_input()
-        self._end("dial")
-        self._end("accept")
+        yield from self._end("dial")
+        yield from self._end("accept")
         self._stage.stop_relay()
-        self._end("relay")
+        yield from self._end("relay")
 
-    def _end(self, role: str) -> None:
+    def _end(self, role: str) -> Story:
         actor = self._stage.actor(role)
-        self.until(lambda: actor.exit_status is not None, END_WITHIN_S, f"the {role} to end")
+        yield from self._wait(
+            lambda: actor.exit_status is not None, END_WITHIN_S, f"the {role} to end"
+        )
         if actor.exit_status != 0:
             raise RunFailedError(f"the {role} ended with {actor.exit_status}: {actor.complaint()}")

@@ -35,7 +35,9 @@ class RunRecord:
     certified: dict[str, Certified] | None = None
 
 
-def summarize(scenario: Scenario, record: RunRecord, run_dir: Path, backend: str) -> RunResult:
+def summarize(
+    scenario: Scenario, record: RunRecord, run_dir: Path | None, backend: str
+) -> RunResult:
     """The result of a run on a backend."""
     dialer = [event for event in record.events if event.node == scenario.dialer]
     statistics = next((one for one in dialer if one.name == "statistics"), None)
@@ -59,7 +61,7 @@ def summarize(scenario: Scenario, record: RunRecord, run_dir: Path, backend: str
             "dialer": _nat(scenario, scenario.dialer),
             "accepter": _nat(scenario, scenario.accepter),
         },
-        run_dir=str(run_dir),
+        run_dir=None if run_dir is None else str(run_dir),
         punching_s=_moment(record.events, "punch-started", scenario.dialer, scenario.accepter),
         longest_gap_s=_rounded(max((one.longest_gap_s for one in record.transfers), default=None)),
         transferred_bytes=sum(one.echoed_bytes for one in record.transfers),

@@ -10,7 +10,7 @@ from pathlib import Path
 from quicpipe_lab.backends.base import Observer
 from quicpipe_lab.backends.carried import carried
 from quicpipe_lab.backends.journal import Journal
-from quicpipe_lab.backends.script import Script
+from quicpipe_lab.backends.script import Script, Story, drive
 from quicpipe_lab.backends.sim.actor import PeerActor, RelayActor, SimActor
 from quicpipe_lab.backends.sim.application import Pipe
 from quicpipe_lab.backends.sim.cast import Cast
@@ -44,22 +44,30 @@ class SimBackend:
                 "the simulator has no kernel for --xdp to relay in: use --backend netns"
             )
         with ExitStack() as stack:
-            return SimRun(self, scenario, run_dir, observe, stack).execute(certify)
+            run = SimRun(self, scenario, run_dir, observe, stack, certify=certify)
+            with drawn_from(run.sources):
+                drive(run.story(), run.run_until)
+            return run.result()
 
 
 BACKEND = SimBackend()
 
 
 class SimRun:
-    """One run, and the script's Stage. ``execute`` is its story."""
+    """One run, and the script's Stage. Without a ``run_dir`` it leaves no files.
+
+    Whoever drives its story does so within ``drawn_from(sources)``.
+    """
 
     def __init__(
         self,
         backend: SimBackend,
         scenario: Scenario,
-        run_dir: Path,
+        run_dir: Path | None,
         observe: Observer,
         stack: ExitStack,
+        *,
+        certify: bool = False,
     ) -> None:
         self.backend = backend
         self.scenario = scenario
@@ -79,7 +87,7 @@ class SimRun:
         self._journal = stack.enter_context(Journal(self.record, run_dir, self._observe))
         self._script = Script(scenario, self._journal, self)
         draw = random.Random(f"{scenario.seed}/machines").randbytes
-        self._sources = Sources(draw, lambda: epoch_s + self.clock.now)
+        self.sources = Sources(draw, lambda: epoch_s + self.clock.now)
         self.cast = Cast(
             scenario, self.network, self._journal, draw, self._ended, with_qlog=backend.qlog
         )
@@ -87,22 +95,20 @@ class SimRun:
         self.accepter: PeerActor | None = None
         self.dialer: PeerActor | None = None
         self._pipe: Pipe | None = None
-        self._certify = False
-
-    def execute(self, certify: bool) -> RunResult:
-        """Play, and gather what is left."""
         self._certify = certify
+
+    def story(self) -> Story:
+        """Play, and gather what is left."""
         self._script.note("lab-up")
-        with drawn_from(self._sources):
-            self._script.play()
+        yield from self._script.story()
         self._script.note_links(self.network.link_counters())
         self._script.note("lab-down")
-        secrets = self._write_traces()
-        if self._recording is not None:
-            self.record.capture = self._recording.write(
-                self.run_dir / "capture.pcapng", carried(self.scenario, self._journal), secrets
-            )
+        if self.run_dir is not None:
+            self._write_files(self.run_dir)
         self._script.note("done")
+
+    def result(self) -> RunResult:
+        """Once the story is over."""
         return summarize(self.scenario, self.record, self.run_dir, self.backend.name)
 
     # Stage
@@ -128,15 +134,17 @@ class SimRun:
     def run_until(self, holds: Callable[[], bool], end_s: float) -> bool:
         """See Stage.run_until. A condition is asked again only after something was noted, has come
         back or has ended: a datagram alone changes none."""
+        self.stir()
+        return self.clock.run_until(lambda: self.has_changed() and holds(), end_s)
+
+    def stir(self) -> None:
+        """Conditions are to be asked again."""
         self._is_stirred = True
 
-        def has_changed() -> bool:
-            if not self._is_stirred:
-                return False
-            self._is_stirred = False
-            return holds()
-
-        return self.clock.run_until(has_changed, end_s)
+    def has_changed(self) -> bool:
+        """Whether anything that a condition may ask for has, since the last time."""
+        changed, self._is_stirred = self._is_stirred, False
+        return changed
 
     def alarm(self, delay_s: float, action: Callable[[], None]) -> None:
         """See Stage.alarm."""
@@ -214,15 +222,19 @@ class SimRun:
         self._is_stirred = True
         self._watch(event)
 
-    def _write_traces(self) -> bytes:
-        """As the programs leave them; the TLS secrets of all."""
+    def _write_files(self, run_dir: Path) -> None:
+        """As the programs and the recorder leave them."""
         traces = dict(sorted(self.cast.traces.items()))
         keys = "".join(one.keylog.getvalue() for one in traces.values())
-        (self.run_dir / "keys.log").write_text(keys, encoding="ascii")
+        (run_dir / "keys.log").write_text(keys, encoding="ascii")
         for node, one in traces.items():
             if one.qlog is not None:
-                folder = self.run_dir / "qlog"
+                folder = run_dir / "qlog"
                 folder.mkdir(exist_ok=True)
                 with (folder / f"{node}.qlog").open("w", encoding="utf-8") as file:
                     json.dump(one.qlog.to_dict(), file)
-        return keys.encode("ascii")
+        if self._recording is not None:
+            out_of_band = carried(self.scenario, self._journal)
+            self.record.capture = self._recording.write(
+                run_dir / "capture.pcapng", out_of_band, keys.encode("ascii")
+            )

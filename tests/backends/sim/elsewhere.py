@@ -1,4 +1,5 @@
-"""Runs ``quicpipe-lab`` as if on a machine that is not Linux: ``elsewhere.py ARGUMENTS ...``.
+"""Runs ``quicpipe-lab`` as if on a machine that is not Linux: ``elsewhere.py ARGUMENTS ...``, or
+Python: ``elsewhere.py -c CODE``.
 
 What only Linux has is not there: packages, modules and names of modules. What is not needed for a
 simulation must not be asked for either.
@@ -41,6 +42,10 @@ for module, names in LINUX_ONLY.items():
             delattr(module, name)
 sys.meta_path.insert(0, _Refusing())
 sys.platform = "darwin"
+
+if sys.argv[1] == "-c":
+    exec(sys.argv[2])
+    sys.exit()
 
 from quicpipe_lab import cli  # noqa: E402
 

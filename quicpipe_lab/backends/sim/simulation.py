@@ -1,0 +1,212 @@
+"""A simulated run under control of whoever watches it: on by a step, to an event, back in time.
+
+    simulation = Simulation(scenario)
+    simulation.run_until("punch-started")      # the event, and time stands still at it
+    simulation.machine("alice").direct.state   # any machine, as it is now
+    simulation.table("nat-a")                  # what a NAT remembers
+    simulation.rewind(0.05)                    # the same run, at 50 ms
+    simulation.run()                           # to its end: the RunResult
+
+One seed gives one run, so that to rewind is to run again, up to a time.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from math import inf
+from pathlib import Path
+from types import TracebackType
+
+from quicpipe_lab.backends.script import Wait
+from quicpipe_lab.backends.sim.backend import SimBackend, SimRun
+from quicpipe_lab.backends.sim.network import Network
+from quicpipe_lab.backends.sim.table import Table
+from quicpipe_lab.errors import LocalProtocolError
+from quicpipe_lab.model.event import Event
+from quicpipe_lab.model.result import RunResult
+from quicpipe_lab.model.scenario import Scenario
+from quicpipe_lab.protocol.accepter import Accepter
+from quicpipe_lab.protocol.dialer import Dialer
+from quicpipe_lab.protocol.relay import Relay
+from quicpipe_lab.protocol.sources import drawn_from
+
+Machine = Dialer | Accepter | Relay
+
+
+class Simulation:
+    """It begins at 0 s, with nothing done yet. With a ``run_dir`` it leaves there what a run does.
+
+    Raises UnsupportedBehaviorError where the scenario asks for what there is not.
+    """
+
+    def __init__(
+        self, scenario: Scenario, *, run_dir: Path | None = None, certify: bool = False
+    ) -> None:
+        self.scenario = scenario
+        self._run_dir = run_dir
+        self._certify = certify
+        self._stack = ExitStack()
+        self._wait: Wait | None = None
+        self._begin()
+
+    def __enter__(self) -> "Simulation":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Simulation of {self.scenario.name!r}, at {self.now:g} s>"
+
+    # Time
+
+    @property
+    def now(self) -> float:
+        """Virtual seconds since the run began."""
+        return self._run.clock.now
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has come to its end."""
+        return self._wait is None
+
+    def step(self) -> bool:
+        """Let one thing happen: a packet, a timer, a step of the scenario. False at the end."""
+        with drawn_from(self._run.sources):
+            return self._tick(inf)
+
+    def run_to(self, time_s: float) -> None:
+        """Let everything happen up to a time. To go back, see ``rewind``."""
+        with drawn_from(self._run.sources):
+            while self._tick(time_s):
+                pass
+
+    def run_until(
+        self, what: str | Callable[["Simulation"], bool], *, node: str | None = None
+    ) -> Event | None:
+        """Until an event of this name is reported from now on, by ``node`` if given: that event.
+        Or until a condition holds, asked after each thing that happens: the last event.
+
+        None where the run ends before.
+        """
+        events, known = self.events, len(self.events)
+        with drawn_from(self._run.sources):
+            while True:
+                if isinstance(what, str):
+                    for event in events[known:]:
+                        if event.name == what and node in (None, event.node):
+                            return event
+                    known = len(events)
+                elif what(self):
+                    return events[-1] if events else None
+                if not self._tick(inf):
+                    return None
+
+    def run(self) -> RunResult:
+        """To the end."""
+        self.run_to(inf)
+        return self._run.result()
+
+    def rewind(self, time_s: float) -> None:
+        """Begin anew, and let everything happen up to a time. Machines that were asked for before
+        belong to the other run."""
+        self.close()
+        self._begin()
+        self.run_to(time_s)
+
+    def close(self) -> None:
+        """Give the run up; it can still be looked at. Twice is fine."""
+        self._story.close()
+        self._wait = None
+        self._stack.close()
+
+    # What there is to see
+
+    @property
+    def events(self) -> list[Event]:
+        """All so far."""
+        return self._run.record.events
+
+    @property
+    def network(self) -> Network:
+        """Hosts, routers, links: what else happens can be arranged with its clock."""
+        return self._run.network
+
+    def machine(self, node: str) -> Machine:
+        """Dialer, accepter or relay, by its node. Raises LocalProtocolError before there is one."""
+        run, scenario = self._run, self.scenario
+        actors = {
+            scenario.dialer: run.dialer,
+            scenario.accepter: run.accepter,
+            scenario.relay: run.relay,
+        }
+        actor = actors.get(node)
+        if actor is None:
+            raise LocalProtocolError(f"no machine runs at {node!r} at {self.now:g} s")
+        return actor.machine
+
+    def table(self, router: str, version: int = 4) -> Table:
+        """What a NAT or firewall remembers now. Raises LocalProtocolError where there is none."""
+        return self.network.router(router).table(self.now, version)
+
+    def tables(self, router: str, times_s: Iterable[float]) -> Iterator[tuple[float, Table]]:
+        """The same at each of these times, in order, of a run of its own."""
+        with Simulation(self.scenario) as other:
+            for time_s in sorted(times_s):
+                other.run_to(time_s)
+                yield time_s, other.table(router)
+
+    # Parts
+
+    def _begin(self) -> None:
+        self._run = SimRun(
+            SimBackend(capture=self._run_dir is not None, qlog=self._run_dir is not None),
+            self.scenario,
+            self._run_dir,
+            lambda _: None,
+            self._stack,
+            certify=self._certify,
+        )
+        self._story = self._run.story()
+        with drawn_from(self._run.sources):
+            self._wait = next(self._story)
+
+    def _tick(self, end_s: float) -> bool:
+        """Let one thing happen, at ``end_s`` at the latest; False where nothing does until then."""
+        wait, clock = self._wait, self._run.clock
+        if wait is None:
+            return False
+        if self._run.has_changed() and wait.holds():
+            self._tell(True)
+        elif self._next_s <= min(end_s, wait.end_s):
+            try:
+                clock.step()
+            except Exception as error:
+                self._go_on(partial(self._story.throw, error))
+        elif wait.end_s <= end_s:
+            clock.run(wait.end_s)
+            self._tell(False)
+        else:
+            clock.run(end_s)
+            return False
+        return True
+
+    @property
+    def _next_s(self) -> float:
+        next_s = self._run.clock.next_s
+        return inf if next_s is None else next_s
+
+    def _tell(self, met: bool) -> None:
+        self._go_on(partial(self._story.send, met))
+        self._run.stir()  # the next condition is a new one
+
+    def _go_on(self, resume: Callable[[], Wait]) -> None:
+        try:
+            self._wait = resume()
+        except StopIteration:
+            self._wait = None

@@ -1,0 +1,95 @@
+"""Time under control: steps, events, conditions, the way back, tables over time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from quicpipe_lab import simulate
+from quicpipe_lab.backends import base
+from quicpipe_lab.backends.sim.simulation import Simulation
+from quicpipe_lab.errors import LocalProtocolError
+from quicpipe_lab.protocol.direct import State
+from quicpipe_lab.protocol.endpoint import Endpoint
+from quicpipe_lab.resources import find_scenario
+
+ELSEWHERE = [sys.executable, str(Path(__file__).parent / "elsewhere.py")]
+
+
+def test_however_it_is_driven_it_is_the_same_run(tmp_path: Path) -> None:
+    scenario = find_scenario("public-to-nat")
+    at_once = base.run(scenario, backend="sim", run_dir=tmp_path, certify=False)
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    simulation = simulate("public-to-nat")
+    for time_s in (0.01, 0.0505, 0.051):
+        simulation.run_to(time_s)
+        assert simulation.now == time_s
+    while simulation.step():
+        pass
+    assert simulation.is_over
+    assert [event.dumps() for event in simulation.events] == lines
+    result = simulation.run()
+    assert result.run_dir is None
+    assert (result.times_s, result.bytes) == (at_once.times_s, at_once.bytes)
+
+
+def test_to_an_event_and_back(tmp_path: Path) -> None:
+    with Simulation(find_scenario("nat-to-nat"), run_dir=tmp_path) as simulation:
+        started = simulation.run_until("punch-started", node="alice")
+        assert started is not None
+        assert started.t_s == simulation.now
+        alice = simulation.machine("alice")
+        assert isinstance(alice, Endpoint)
+        assert alice.direct.state is State.PUNCHING
+        changed = simulation.run_until("path-changed")
+        assert changed is not None
+        assert alice.is_direct == (changed.node == "alice")
+        simulation.rewind(started.t_s)
+        assert simulation.events[-1] == started or started in simulation.events
+        assert simulation.machine("alice") is not alice
+        again = simulation.run_until("path-changed")
+        assert again == changed
+        assert simulation.run_until("no-such-event") is None
+        assert simulation.is_over
+        assert simulation.run().ok
+    assert (tmp_path / "capture.pcapng").exists()
+
+
+def test_until_a_condition_of_any_machine_holds() -> None:
+    simulation = simulate("nat-to-nat")
+
+    def has_two_filters(one: Simulation) -> bool:
+        return len(one.table("nat-a").filters) == 2  # the relay, and now bob
+
+    simulation.run_until(has_two_filters)
+    started = [event.t_s for event in simulation.events if event.name == "punch-started"]
+    assert simulation.now == pytest.approx(max(started), abs=0.001)
+    for name, says in (("core", "no machine runs at 'core'"), ("moon", "no machine runs at")):
+        with pytest.raises(LocalProtocolError, match=says):
+            simulation.machine(name)
+    with pytest.raises(LocalProtocolError, match="there is no NAT"):
+        simulation.table("moon")
+
+
+def test_tables_over_time_are_data() -> None:
+    times_s = [0.0, 0.02, 0.1, 0.15]
+    found = list(simulate("nat-to-nat").tables("nat-a", times_s))
+    assert [time_s for time_s, _ in found] == times_s
+    assert [len(table.filters) for _, table in found] == [1, 1, 2, 2]
+    (mapping,) = found[-1][1].mappings  # EIM: one for all
+    assert mapping.born_s == 0.0 < mapping.refreshed_s < mapping.expires_s
+
+
+def test_two_at_a_time_do_not_disturb_each_other() -> None:
+    one, other = simulate("nat-to-nat"), simulate("nat-to-nat")
+    while one.step() and other.step():
+        pass
+    assert one.run() == other.run()
+    assert one.events == other.events
+
+
+def test_without_what_only_linux_has() -> None:
+    code = "from quicpipe_lab import simulate; print(simulate('public-to-nat').run().outcome)"
+    done = subprocess.run([*ELSEWHERE, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "direct\n"), done.stderr
