@@ -5,6 +5,7 @@ from pathlib import Path
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.load import load_scenario, load_topology
 from quicpipe_lab.model.scenario import Scenario
+from quicpipe_lab.model.scenario_data import load_scenario_data
 from quicpipe_lab.model.topology import Topology
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -29,11 +30,14 @@ def topology_names() -> list[str]:
 
 
 def find_scenario(name: str) -> Scenario:
-    """A bundled scenario by name, or the user's own by path (anything with a slash or ``.toml``).
+    """A bundled scenario by name, or the user's own by path (anything with a slash or ``.toml``),
+    or that of a run: its ``scenario.json``.
 
     Raises ScenarioError.
     """
     path = _path_of(name, "scenarios", scenario_names())
+    if path.suffix == ".json":
+        return load_scenario_data(path)
     return load_scenario(path, lambda topology: find_topology(topology, beside=path.parent))
 
 
@@ -43,7 +47,7 @@ def find_topology(name: str, beside: Path = Path()) -> Topology:
 
 
 def _path_of(name: str, kind: str, bundled: list[str]) -> Path:
-    if "/" in name or name.endswith(".toml"):
+    if "/" in name or name.endswith((".toml", ".json")):
         return Path(name)
     if name in bundled:
         return folder("netns") / kind / f"{name}.toml"

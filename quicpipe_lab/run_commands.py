@@ -29,6 +29,28 @@ def add(commands: Any) -> None:
         "-o", dest="out", type=Path, metavar="FILE", help="where to write; default RUN/cut.pcapng"
     )
     parser.set_defaults(run=_capture)
+    _add_plot(commands)
+    _add_report(commands)
+
+
+def _add_plot(commands: Any) -> None:
+    parser = commands.add_parser("plot", help="one picture of a run, or of a matrix")
+    _add_run(parser)
+    parser.add_argument(
+        "name", metavar="NAME", help="topology, sequence, timeline; of a matrix: matrix, times"
+    )
+    parser.add_argument(
+        "-o", dest="out", type=Path, metavar="FILE", help=".png or .svg; default RUN/NAME.svg"
+    )
+    parser.add_argument("--dark", action="store_true", help="on a dark background")
+    parser.set_defaults(run=_plot)
+
+
+def _add_report(commands: Any) -> None:
+    parser = commands.add_parser("report", help="everything about a run, or a matrix, on one page")
+    _add_run(parser)
+    parser.add_argument("-o", dest="out", type=Path, metavar="FILE", help="default RUN/report.html")
+    parser.set_defaults(run=_report)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -42,3 +64,25 @@ def _capture(arguments: argparse.Namespace) -> int:
     return capture_report.report(
         arguments.run_dir, arguments.node, arguments.filter, arguments.out, arguments.json
     )
+
+
+def _plot(arguments: argparse.Namespace) -> int:
+    from quicpipe_lab import pictures
+
+    run_dir, name = arguments.run_dir, arguments.name
+    out = arguments.out or run_dir / f"{name}.svg"
+    return _tell(pictures.save(run_dir, name, out, dark=arguments.dark), arguments.json)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from quicpipe_lab.report import page
+
+    return _tell(page.write(arguments.run_dir, arguments.out), arguments.json)
+
+
+def _tell(file: Path, wants_json: bool) -> int:
+    """What was written."""
+    import json
+
+    print(json.dumps({"file": str(file)}) if wants_json else file)
+    return 0

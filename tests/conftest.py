@@ -1,10 +1,12 @@
 """Markers for what not every machine can do. The reason for a skip is the doctor's own."""
 
 import os
+import shutil
 
 import pytest
 
 from quicpipe_lab.backends.netns.doctor import capability
+from tests.real_runs import real_run  # noqa: F401 # a fixture for all
 
 NEEDS = {
     "netns": ("network-namespaces", "nftables", "af-packet"),
@@ -13,25 +15,36 @@ NEEDS = {
 }
 """Marker to capabilities."""
 
+PROGRAMS = {"browser": "chromium"}
+"""Marker to a program, which a Debian package of the same name brings."""
+
 REQUIRED = {name for name in os.environ.get("QUICPIPE_LAB_REQUIRE", "").split(",") if name}
 """Markers whose tests fail where they would be skipped."""
 
 
 def pytest_configure() -> None:
-    if unknown := REQUIRED - set(NEEDS):
+    if unknown := REQUIRED - NEEDS.keys() - PROGRAMS.keys():
         raise pytest.UsageError(f"QUICPIPE_LAB_REQUIRE: no such marker: {', '.join(unknown)}")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker, names in NEEDS.items():
+    for marker in (*NEEDS, *PROGRAMS):
         if item.get_closest_marker(marker) is None:
             continue
-        missing = [str(found) for found in map(capability, names) if not found.ok]
+        missing = _missing(marker)
         if missing and marker in REQUIRED:
             pytest.fail(f"{marker} is required here, but {' | '.join(missing)}", pytrace=False)
         if missing:
             pytest.skip(" | ".join(missing))
+
+
+def _missing(marker: str) -> list[str]:
+    """Why tests with this marker cannot run here."""
+    program = PROGRAMS.get(marker)
+    if program is not None:
+        return [] if shutil.which(program) else [f"{program} is missing; apt-get install {program}"]
+    return [str(found) for found in map(capability, NEEDS[marker]) if not found.ok]
 
 
 @pytest.fixture

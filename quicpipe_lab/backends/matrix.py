@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -227,7 +227,7 @@ def run_matrix(
     made at all; what was run until then stays in ``run_dir`` and is not run again.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    done = dict(_read_results(run_dir / _RESULTS))
+    done = read_results(run_dir)
     waiting = [one for one in cells if _key(one) not in done]
     tasks = [(one.scenario(), run_dir / one.name) for one in waiting]
     with (run_dir / _RESULTS).open("a", encoding="utf-8") as file:
@@ -244,11 +244,13 @@ def _key(cell: Run) -> tuple[str, str, int]:
     return cell.row, cell.column, cell.trial
 
 
-def _read_results(path: Path) -> Iterator[tuple[tuple[str, str, int], CellResult]]:
-    """What an earlier start has finished; a line that was cut off by a kill is run again."""
+def read_results(run_dir: Path) -> dict[tuple[str, str, int], CellResult]:
+    """What was finished there; a line that was cut off by a kill is no result."""
+    path = run_dir / _RESULTS
     if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8").splitlines():
+        return {}
+    results = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             data = json.loads(line)
             data["outcome"] = Outcome(data["outcome"])
@@ -257,7 +259,8 @@ def _read_results(path: Path) -> Iterator[tuple[tuple[str, str, int], CellResult
             result = CellResult(**data)
         except (ValueError, TypeError, KeyError):
             continue
-        yield (result.row, result.column, result.trial), result
+        results[result.row, result.column, result.trial] = result
+    return results
 
 
 def _judged(cell: Run, result: RunResult) -> CellResult:

@@ -7,6 +7,7 @@ fields that have their default are left out, and the topology stands inside.
 import json
 from dataclasses import MISSING, fields, replace
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from quicpipe_lab.errors import ScenarioError
@@ -69,6 +70,16 @@ def scenario_from_data(data: Any) -> Scenario:
     name, topology_name = map(str, texts)
     scenario = scenario_from_table(data["scenario"], name)
     return replace(scenario, topology=replace(scenario.topology, name=topology_name))
+
+
+def load_scenario_data(path: Path) -> Scenario:
+    """Read a ``scenario.json``. Raises ScenarioError, also where the file cannot be read."""
+    try:
+        return scenario_from_data(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ScenarioError("", f"cannot read {path}: {error}") from None
+    except ScenarioError as error:
+        raise ScenarioError("", f"{path}: {error}") from None
 
 
 def dump_scenario(scenario: Scenario) -> str:

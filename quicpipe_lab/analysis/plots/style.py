@@ -13,6 +13,9 @@ NORMAL, SMALL = 9.0, 7.5
 """Points of text."""
 _POINTS_AN_INCH = 72.0
 
+Drawing = Axes
+"""What pictures give back, for those who do not import matplotlib."""
+
 Dash = tuple[float, tuple[float, ...]] | str
 DIRECT_LINE: Dash = "-"
 RELAYED_LINE: Dash = (0, (4.0, 2.0))

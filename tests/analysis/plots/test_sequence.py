@@ -7,8 +7,8 @@ import pytest
 
 from quicpipe_lab.analysis.plots.sequence import sequence
 from quicpipe_lab.analysis.sequence import lifelines, story
-from tests.analysis.conftest import Runs
 from tests.analysis.plots.legible import assert_legible
+from tests.real_runs import Runs
 
 REAL = ("nat-to-nat", "symmetric-to-symmetric", "direct-dies", "three-layers", "same-nat")
 

@@ -10,8 +10,8 @@ from quicpipe_lab.analysis.paths import is_direct_at, stretches
 from quicpipe_lab.analysis.plots.timeline import timeline
 from quicpipe_lab.analysis.qlog import peer_rtts
 from quicpipe_lab.analysis.throughput import rates
-from tests.analysis.conftest import Runs
 from tests.analysis.plots.legible import assert_legible
+from tests.real_runs import Runs
 
 REAL = ("nat-to-nat", "symmetric-to-symmetric", "direct-dies", "three-layers", "udp-blocked")
 

@@ -12,8 +12,8 @@ from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.link_presets import PRESETS
 from quicpipe_lab.model.result import Bytes, Certified, Rtts, RunResult
 from quicpipe_lab.model.scenario import Outcome
-from tests.analysis.conftest import Runs
 from tests.analysis.plots.legible import assert_legible, points
+from tests.real_runs import Runs
 
 REAL = ("nat-to-nat", "symmetric-to-symmetric", "direct-dies", "three-layers", "udp-blocked")
 

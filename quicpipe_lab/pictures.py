@@ -1,0 +1,138 @@
+"""The pictures of a run by name: for the commands, the report and notebooks.
+
+Nothing of matplotlib is imported before a picture is drawn.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from quicpipe_lab.analysis.packets import Packet
+from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.evidence import Evidence, open_run
+from quicpipe_lab.model.spelling import did_you_mean
+
+if TYPE_CHECKING:
+    from quicpipe_lab.analysis.plots.style import Drawing
+    from quicpipe_lab.backends.matrix import CellResult
+
+KINDS = (".png", ".svg", ".pdf")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """``draw`` raises QuicpipeLabError where the run has nothing to show in it."""
+
+    title: str
+    caption: str
+    draw: "Callable[[Evidence, bool], Drawing]"
+
+
+def _topology(evidence: Evidence, dark: bool) -> "Drawing":
+    from quicpipe_lab.analysis.plots.topology import topology
+
+    return topology(evidence.run, dark=dark)
+
+
+def _sequence(evidence: Evidence, dark: bool) -> "Drawing":
+    from quicpipe_lab.analysis.plots.sequence import sequence
+
+    return sequence(evidence.run, _packets(evidence), dark=dark)
+
+
+def _timeline(evidence: Evidence, dark: bool) -> "Drawing":
+    from quicpipe_lab.analysis.plots.timeline import timeline
+
+    if not evidence.run.events:
+        raise QuicpipeLabError("nothing happened in this run")
+    packets = evidence.packets if evidence.capture is not None else None
+    return timeline(evidence.run, packets, dark=dark)
+
+
+def _packets(evidence: Evidence) -> list[Packet]:
+    if evidence.capture is None:
+        raise QuicpipeLabError("this run was not captured")
+    return evidence.packets
+
+
+PICTURES: Mapping[str, Picture] = MappingProxyType(
+    {
+        "topology": Picture(
+            "Who is where",
+            "What hangs from what, what the NATs do, and which way data went. Dotted frames are"
+            " realms of addresses of their own.",
+            _topology,
+        ),
+        "sequence": Picture(
+            "How it went, packet by packet",
+            "Each line is a packet on its way from node to node; a cross marks where it was"
+            " dropped. Of bulk data only the amount is told.",
+            _sequence,
+        ),
+        "timeline": Picture(
+            "Paths over time",
+            "Which path each peer sent on, what both carried at the dialer, and the round trips"
+            " that QUIC measured.",
+            _timeline,
+        ),
+    }
+)
+"""Of one run."""
+
+
+def save(run_dir: Path, name: str, out: Path, *, dark: bool) -> Path:
+    """One picture of a run, or of a matrix, as a file. Raises QuicpipeLabError."""
+    if out.suffix not in KINDS:
+        raise QuicpipeLabError(f"{out}: a picture's name ends in {', '.join(KINDS)}")
+    axes = draw(run_dir, name, dark=dark)
+    from quicpipe_lab.analysis.plots import style
+
+    try:
+        return style.save(axes, out)
+    except OSError as error:
+        raise QuicpipeLabError(f"cannot write {out}: {error.strerror or error}") from None
+
+
+def draw(run_dir: Path, name: str, *, dark: bool) -> "Drawing":
+    """One picture of a run, or of a matrix, by name."""
+    results = matrix_results(run_dir)
+    known = list(MATRIX_PICTURES if results else PICTURES)
+    if name not in known:
+        nearest = did_you_mean(name, known)
+        raise QuicpipeLabError(
+            f"there is no picture {name!r}; there are {', '.join(known)}{nearest}"
+        )
+    if results:
+        return draw_matrix(results, name, dark=dark)
+    return PICTURES[name].draw(open_run(run_dir), dark)
+
+
+# Of a matrix
+
+MATRIX_PICTURES: Mapping[str, str] = MappingProxyType(
+    {"matrix": "Every NAT against every NAT", "times": "How long it took to go direct"}
+)
+
+
+def matrix_results(run_dir: Path) -> "list[CellResult]":
+    """The results in a matrix' directory; none where it is that of a run."""
+    from quicpipe_lab.backends.matrix import read_results
+
+    return list(read_results(run_dir).values())
+
+
+def draw_matrix(results: "list[CellResult]", name: str, *, dark: bool) -> "Drawing":
+    """One of MATRIX_PICTURES."""
+    from quicpipe_lab.analysis import matrix as analysis
+    from quicpipe_lab.analysis.plots.distribution import distribution
+    from quicpipe_lab.analysis.plots.matrix import matrix
+
+    if name == "matrix":
+        rows, columns = analysis.names(results)
+        return matrix(rows, columns, analysis.heat_cells(results), dark=dark)
+    times_s = analysis.times_to_direct(results)
+    if not times_s:
+        raise QuicpipeLabError("no run of this matrix went direct")
+    return distribution(times_s, "from the first punch to the direct path", dark=dark)
