@@ -1,5 +1,8 @@
 """From a Topology to nodes that are joined, with the addresses and routes of the netns backend."""
 
+from ipaddress import ip_network
+
+from quicpipe_lab.backends.sim import nat64
 from quicpipe_lab.backends.sim.clock import Clock
 from quicpipe_lab.backends.sim.firewall import FirewallHooks
 from quicpipe_lab.backends.sim.link import Interface, join
@@ -25,6 +28,7 @@ from quicpipe_lab.model.nat import (
     PortAssignment,
     UnsolicitedReaction,
 )
+from quicpipe_lab.model.nat64 import LAB_PREFIX
 from quicpipe_lab.model.topology import CORE, SERVICE_ADDRESSES, Firewall, Host, Nat, Topology
 
 Models = dict[tuple[str, str], LinkModel]
@@ -68,11 +72,13 @@ class Builder:
         uplink = topology.uplinks.get(name)
         if uplink is not None:
             own += [str(one) for one in topology.external_addresses.get(name, ())]
-            own.append(str(uplink.lower_address))
+            if topology.nat64_above(name) is None:
+                own.append(str(uplink.lower_address))
             if name in self._ipv6.uplinks:
                 own.append(str(self._ipv6.uplinks[name].lower_address))
         for below in topology.children(name):
-            own.append(str(below.upper_address))
+            if topology.nat64_above(below.lower) is None:
+                own.append(str(below.upper_address))
             if below.lower in self._ipv6.uplinks:
                 own.append(str(self._ipv6.uplinks[below.lower].upper_address))
         return list(dict.fromkeys(own))
@@ -80,32 +86,34 @@ class Builder:
     def _make_interfaces(self, name: str) -> None:
         topology, node = self._topology, self.nodes[name]
         names = interface_names(neighbours(topology, name))
-        uplink = topology.uplinks.get(name)
-        if uplink is not None:
-            addresses = {4: str(uplink.lower_address)}
-            if name in self._ipv6.uplinks:
-                addresses[6] = str(self._ipv6.uplinks[name].lower_address)
-            node.interfaces[uplink.upper] = Interface(node, names[uplink.upper], addresses)
-        for below in topology.children(name):
-            addresses = {4: str(below.upper_address)}
-            if below.lower in self._ipv6.uplinks:
-                addresses[6] = str(self._ipv6.uplinks[below.lower].upper_address)
-            node.interfaces[below.lower] = Interface(node, names[below.lower], addresses)
+        links = [topology.uplinks[name]] if name in topology.uplinks else []
+        for link in [*links, *topology.children(name)]:
+            is_lower = link.lower == name
+            addresses = {}
+            if topology.nat64_above(link.lower) is None:
+                addresses[4] = str(link.lower_address if is_lower else link.upper_address)
+            six = self._ipv6.uplinks.get(link.lower)
+            if six is not None:
+                addresses[6] = str(six.lower_address if is_lower else six.upper_address)
+            neighbour = link.upper if is_lower else link.lower
+            node.interfaces[neighbour] = Interface(node, names[neighbour], addresses)
 
     def _route(self, name: str) -> None:
         topology, node = self._topology, self.nodes[name]
         uplink = topology.uplinks.get(name)
         if uplink is not None:
             up = node.interfaces[uplink.upper]
-            node.routes.add_link(uplink.network, str(uplink.upper_address), up)
-            node.routes.default[4] = up
+            if 4 in up.addresses:
+                node.routes.add_link(uplink.network, str(uplink.upper_address), up)
+                node.routes.default[4] = up
             six = self._ipv6.uplinks.get(name)
             if six is not None:
                 node.routes.add_link(six.network, str(six.upper_address), up)
                 node.routes.default[6] = up
         for below in topology.children(name):
             down = node.interfaces[below.lower]
-            node.routes.add_link(below.network, str(below.lower_address), down)
+            if 4 in down.addresses:
+                node.routes.add_link(below.network, str(below.lower_address), down)
             if not isinstance(topology.by_name[below.lower], Host):
                 for network in topology.behind(below.lower):
                     node.routes.add(network, down)
@@ -114,6 +122,20 @@ class Builder:
                 node.routes.add_link(six.network, str(six.lower_address), down)
                 for network6 in self._ipv6.behind(below.lower):
                     node.routes.add(network6, down)
+        known = topology.by_name.get(name)
+        if isinstance(known, Nat) and known.behavior.ipv6 is Ipv6Behavior.NAT64:
+            self._route_to_translator(node)
+
+    def _route_to_translator(self, node: Node) -> None:
+        hosts = {
+            str(below.lower_address): str(self._ipv6.uplinks[below.lower].lower_address)
+            for below in self._topology.children(node.name)
+        }
+        interface = Interface(node, nat64.INTERFACE, {})
+        interface.carry = nat64.Translator(interface, hosts)
+        node.routes.add(LAB_PREFIX, interface)
+        for host in hosts:
+            node.routes.add(ip_network(host), interface)
 
     def _join(self, lower: str) -> None:
         uplink = self._topology.uplinks[lower]
@@ -182,7 +204,7 @@ class Builder:
         self, hooks: dict[int, Hooks], nat: Nat, node: Node, wan: Interface, seed: str
     ) -> None:
         match nat.behavior.ipv6:
-            case Ipv6Behavior.ROUTED:
+            case Ipv6Behavior.ROUTED | Ipv6Behavior.NAT64:
                 firewall = firewall_of(nat.behavior)
                 hooks[6] = FirewallHooks(firewall, node, wan, self._clock)
             case Ipv6Behavior.NPTV6:
@@ -190,11 +212,6 @@ class Builder:
             case Ipv6Behavior.NAT66:
                 place = NatPlace(node, (wan.addresses[6],), (), (wan,), (wan,))
                 hooks[6] = Masquerade(nat.behavior, place, self._clock, f"{seed}66")
-            case Ipv6Behavior.NAT64:
-                raise UnsupportedBehaviorError(
-                    f"node {nat.name!r}: ipv6 = 'nat64': the sim backend does not translate between"
-                    " versions; the netns backend does"
-                )
             case Ipv6Behavior.NONE:
                 pass
 

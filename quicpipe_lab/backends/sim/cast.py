@@ -132,14 +132,15 @@ class Cast:
         relay = self.relay_address
         certificate, _ = self._relay_identity
         addresses = self._network.host(node).addresses
-        own = next(one for one in addresses if (":" in one) == (":" in relay.host))
+        # None behind a NAT64: an IPv4 peer could use none of them.
+        own = [one for one in addresses if (":" in one) == (":" in relay.host)]
         return {
             "relay": relay,
             "relay_authority": str(relay),
             "relay_trust": RelayTrust(fingerprint=fingerprint(certificate)),
             "relay_quic": relay_configuration(relay.host, traces.qlog, traces.keylog),
             "random": self._random,
-            "host_addresses": [TransportAddress(own, driver.port)],
+            "host_addresses": [TransportAddress(one, driver.port) for one in own[:1]],
             "direct_after_bytes": self._scenario.direct_after_bytes,
             "search": SearchLimits() if self._scenario.search else None,
             "qlog": traces.qlog,

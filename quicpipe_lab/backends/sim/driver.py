@@ -35,7 +35,7 @@ class Driver:
     ) -> None:
         self._clock = clock
         self._host = host
-        self._socket = host.bind(port, address, on_receive=partial(self._receive, 0))
+        self._socket = self._bind(0, port, address)
         self._extra: dict[int, UdpSocket] = {}
         self._machine: Machine | None = None
         self._after_turn: Callable[[], bool] = lambda: False
@@ -90,11 +90,20 @@ class Driver:
             self._extra.pop(via).close()
         for via in sorted(wanted - self._extra.keys()):
             with suppress(OSError):  # no port is free
-                self._extra[via] = self._host.bind(on_receive=partial(self._receive, via))
+                self._extra[via] = self._bind(via)
         for via, data, to in machine.extra_datagrams_to_send():
             if via in self._extra:
                 with suppress(OSError):
                     self._extra[via].send(data, to)
+
+    def _bind(self, via: int, port: int = 0, address: str | None = None) -> UdpSocket:
+        """On a network without IPv4 a program goes through its NAT64, as on a real one."""
+        return self._host.bind(
+            port,
+            address,
+            on_receive=partial(self._receive, via),
+            through_nat64=address is None and not self._host.has_ipv4,
+        )
 
     def _receive(self, via: int, data: bytes, source: TransportAddress) -> None:
         self._inbox.append((via, data, source))

@@ -1,5 +1,6 @@
 """Interfaces, and the links between them: plain cables, or what LinkModel makes of the packets."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from quicpipe_lab.backends.sim.clock import Clock
@@ -19,7 +20,8 @@ class Interface:
         self.node = node
         self.name = name
         self.addresses = addresses
-        self.carry: Direction
+        self.carry: Callable[[Packet], None]
+        """Where what leaves by it goes."""
 
 
 class Direction:

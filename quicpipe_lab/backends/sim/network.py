@@ -18,6 +18,7 @@ from quicpipe_lab.backends.sim.firewall import FirewallHooks
 from quicpipe_lab.backends.sim.link import Interface
 from quicpipe_lab.backends.sim.masquerade import Masquerade
 from quicpipe_lab.backends.sim.nat import MappingNat
+from quicpipe_lab.backends.sim.nat64 import to_ipv4, to_ipv6
 from quicpipe_lab.backends.sim.node import FrameSeen, Node, Observe
 from quicpipe_lab.backends.sim.packet import Echo, Udp, version_of
 from quicpipe_lab.backends.sim.routes import Dead
@@ -58,8 +59,12 @@ class SimHost:
         *,
         on_receive: OnReceive,
         on_error: OnError | None = None,
+        through_nat64: bool = False,
     ) -> UdpSocket:
         """A UDP socket. Without a port any is taken; without ``host`` all addresses are.
+
+        ``through_nat64``: it gives and gets IPv4 addresses though the host has IPv6 only, as
+        programs do on such networks (shell/nat64.py).
 
         ``on_receive(data, source)`` and ``on_error(icmp_error)`` are called in events of their own.
         Raises OSError where the port or the address cannot be had.
@@ -67,8 +72,11 @@ class SimHost:
         if host is not None and host not in self._node.routes.own:
             raise OSError(errno.EADDRNOTAVAIL, f"{self.name} does not have the address {host}")
         sockets = self._node.sockets
+        send = self._send
+        if through_nat64:
+            send, on_receive = self._send_to_ipv4, _from_ipv4(on_receive)
         address = TransportAddress(host or self.addresses[0], port or sockets.free_port())
-        sock = UdpSocket(address, host, self._send, sockets.remove, on_receive, on_error)
+        sock = UdpSocket(address, host, send, sockets.remove, on_receive, on_error)
         sockets.add(sock)
         return sock
 
@@ -93,6 +101,16 @@ class SimHost:
         require_one_packet(packet)
         self._require_way(self._node.send(packet))
 
+    def _send_to_ipv4(self, sock: UdpSocket, data: bytes, to: TransportAddress) -> None:
+        if version_of(to[0]) == 4:
+            to = TransportAddress(to_ipv6(to[0]), to[1])
+        self._send(sock, data, to)
+
+    @property
+    def has_ipv4(self) -> bool:
+        """Not behind a NAT64."""
+        return version_of(self.addresses[0]) == 4
+
     def _source_towards(self, host: str) -> str:
         """As Linux chooses it: the address of the interface that leads there."""
         way = self._node.way_to(host)
@@ -108,6 +126,14 @@ class SimHost:
     def _require_way(self, problem: Dead | None) -> None:
         if problem is Dead.UNREACHABLE:
             raise OSError(errno.ENETUNREACH, f"{self.name} has no route there")
+
+
+def _from_ipv4(on_receive: OnReceive) -> OnReceive:
+    def receive(data: bytes, source: TransportAddress) -> None:
+        ipv4 = to_ipv4(source.host)
+        on_receive(data, source if ipv4 is None else TransportAddress(ipv4, source.port))
+
+    return receive
 
 
 class SimRouter:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from quicpipe_lab.backends.sim.clock import Clock
-from quicpipe_lab.backends.sim.network import Network, SimHost
+from quicpipe_lab.backends.sim.network import Network, SimHost, UdpSocket
 from quicpipe_lab.backends.sim.packet import IcmpError, Udp
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.address import TransportAddress
@@ -110,9 +110,15 @@ class BlockingSocket:
         self._came: deque[tuple[bytes, TransportAddress]] = deque()
         self._wait_s = float("inf")
         try:
-            self._sock = network.host(host).bind(port, address, on_receive=self._receive)
+            self._sock = self._bind(network.host(host), address, port)
         except OSError as error:
             raise QuicpipeLabError(f"cannot bind to port {port}: {error.strerror}") from None
+
+    def _bind(self, host: SimHost, address: str, port: int) -> UdpSocket:
+        """A host that has no IPv4 looks through its NAT64."""
+        if host.has_ipv4 or ":" in address:
+            return host.bind(port, address, on_receive=self._receive)
+        return host.bind(port, on_receive=self._receive, through_nat64=True)
 
     def _receive(self, data: bytes, source: TransportAddress) -> None:
         self._came.append((data, source))

@@ -12,7 +12,14 @@ from tests.backends.nat_script import NOBODY_LISTENS
 class Socket:
     """Keeps what comes."""
 
-    def __init__(self, network: Network, node: str, port: int = 0, host: str | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        node: str,
+        port: int = 0,
+        host: str | None = None,
+        through_nat64: bool = False,
+    ) -> None:
         self.came: list[tuple[bytes, TransportAddress]] = []
         self.errors: list[IcmpError] = []
         self._sock = network.host(node).bind(
@@ -20,6 +27,7 @@ class Socket:
             host,
             on_receive=lambda data, source: self.came.append((data, source)),
             on_error=self.errors.append,
+            through_nat64=through_nat64,
         )
         self.address = self._sock.address
         self.send = self._sock.send

@@ -35,7 +35,6 @@ def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--backend", "sim", "--server", "198.18.0.1"], 2, "takes --lifetime alone"),
         (["--backend", "slim"], 2, "invalid choice"),
-        (["nat64", "--backend", "sim"], 3, "nat64"),
     ],
 )
 def test_what_cannot_be(

@@ -8,7 +8,6 @@ import pytest
 from quicpipe_lab.backends.sim.clock import Clock
 from quicpipe_lab.backends.sim.network import Network
 from quicpipe_lab.backends.sim.prober import certify, certify_network
-from quicpipe_lab.errors import UnsupportedBehaviorError
 from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.check_topology import topology_of
 from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
@@ -149,12 +148,7 @@ def test_over_ipv6() -> None:
     }
 
 
-def test_nat64_is_refused() -> None:
-    with pytest.raises(UnsupportedBehaviorError, match="does not translate between versions"):
-        certify(find_topology("nat64"))
-
-
-@pytest.mark.parametrize("name", [name for name in topology_names() if name != "nat64"])
+@pytest.mark.parametrize("name", topology_names())
 def test_bundled_topologies(name: str) -> None:
     certificates = certify(find_topology(name))
     assert {one.name: one.difference() for one in certificates if not one.ok} == {}

@@ -16,9 +16,11 @@ class Wiring:
         self.frames: list[FrameSeen] = []
         self.network = Network(topology, self.clock, seed=seed, observe=self.frames.append)
 
-    def udp(self, node: str, port: int = 0, host: str | None = None) -> Socket:
+    def udp(
+        self, node: str, port: int = 0, host: str | None = None, through_nat64: bool = False
+    ) -> Socket:
         """A fresh socket."""
-        return Socket(self.network, node, port, host)
+        return Socket(self.network, node, port, host, through_nat64)
 
     def address(self, name: str, version: int = 4) -> str:
         """A node's own."""
