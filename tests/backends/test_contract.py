@@ -17,7 +17,6 @@ from quicpipe_lab.backends import base, matrix
 from quicpipe_lab.backends.many import BACKENDS, Manner
 from quicpipe_lab.backends.matrix import CELLS, CellResult, Run, cells_of, run_matrix
 from quicpipe_lab.backends.situations import situations
-from quicpipe_lab.errors import UnsupportedBehaviorError
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.nat import FilterScope
 from quicpipe_lab.model.result import RunResult
@@ -26,9 +25,7 @@ from quicpipe_lab.model.scenario import Idle, Outcome, Scenario, Transfer, WaitF
 pytestmark = pytest.mark.netns
 
 NAT64 = "nat64-to-nat"
-KNOWN_DIFFERENCES: dict[str, str] = {
-    NAT64: "the simulator translates no packets from one IP version to the other, and says so",
-}
+KNOWN_DIFFERENCES: dict[str, str] = {}
 """A run's name to the reason why the backends tell it differently. Each has a test of its own."""
 
 RTT_SLACK_S = 0.010
@@ -139,7 +136,12 @@ def durations(pair: tuple[float | None, float | None]) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in resources.scenario_names() if name not in KNOWN_DIFFERENCES]
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.nat64] if name == NAT64 else [])
+        for name in resources.scenario_names()
+        if name not in KNOWN_DIFFERENCES
+    ],
 )
 def test_bundled_scenarios(name: str, tmp_path: Path) -> None:
     scenario = resources.find_scenario(name)
@@ -195,14 +197,6 @@ def test_situations_that_no_pair_describes(tmp_path: Path) -> None:
     matrix_on_both(situations(), tmp_path)
 
 
-@pytest.mark.nat64
-def test_nat64_is_for_the_kernel_alone(tmp_path: Path) -> None:
-    scenario = resources.find_scenario(NAT64)
-    assert base.run(scenario, backend="netns", run_dir=tmp_path).ok
-    with pytest.raises(UnsupportedBehaviorError, match=r"nat64.*the netns backend does"):
-        base.run(scenario, backend="sim", run_dir=tmp_path)
-
-
 def test_differences_are_few_and_each_is_of_a_run_that_there_is() -> None:
     """Whoever has to add one adds its test beside it, and changes this one."""
-    assert set(KNOWN_DIFFERENCES) == {NAT64} <= set(resources.scenario_names())
+    assert set(KNOWN_DIFFERENCES) == set() <= set(resources.scenario_names())
