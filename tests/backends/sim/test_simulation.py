@@ -10,7 +10,7 @@ from quicpipe_lab import simulate
 from quicpipe_lab.backends import base
 from quicpipe_lab.backends.sim.simulation import Simulation
 from quicpipe_lab.errors import LocalProtocolError
-from quicpipe_lab.protocol.direct import State
+from quicpipe_lab.protocol.direct_states import State
 from quicpipe_lab.protocol.endpoint import Endpoint
 from quicpipe_lab.resources import find_scenario
 
