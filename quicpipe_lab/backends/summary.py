@@ -157,6 +157,6 @@ def _nat(scenario: Scenario, node: str) -> NatDeclared:
     if not nats:
         return NatDeclared()
     behavior = nats[0].behavior
-    if scenario.family is Family.IPV6:
+    if scenario.family_of(node) is Family.IPV6:
         behavior = over_ipv6(behavior)
     return NatDeclared(behavior.mapping.value, behavior.filtering.value)

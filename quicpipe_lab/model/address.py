@@ -5,10 +5,14 @@ from typing import NamedTuple
 
 
 class Family(StrEnum):
-    """Which addresses programs speak to each other with."""
+    """Which addresses programs speak to each other with.
+
+    ``ANY``: each what it has, IPv6 before IPv4; the relay has both.
+    """
 
     IPV4 = "ipv4"
     IPV6 = "ipv6"
+    ANY = "any"
 
 
 class TransportAddress(NamedTuple):

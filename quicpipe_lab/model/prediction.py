@@ -50,6 +50,12 @@ def predict(
             return Prediction(
                 Outcome.RELAYED, f"UDP from {peer} gets to the relay's port 443 and to no other"
             )
+    if family is Family.ANY:
+        families = [_family_of(topology, peer) for peer in (dialer, accepter)]
+        if families[0] is not families[1]:
+            spoken = "the relay alone speaks both families"
+            return Prediction(Outcome.RELAYED, f"one has IPv6 and the other IPv4: {spoken}")
+        family = families[0]
     realms = [_realm(topology, peer, family) for peer in (dialer, accepter)]
     # Behind a NAT64 no host has an inside address for IPv4.
     if realms[0] == realms[1] and not (family is Family.IPV4 and topology.nat64_above(dialer)):
@@ -145,6 +151,11 @@ def _policy(topology: Topology, host: str) -> UdpPolicy:
     above = map(topology.by_name.get, topology.path_to_core(host))
     policies = [node.behavior.udp for node in above if isinstance(node, Firewall)]
     return max([UdpPolicy.OPEN, *policies], key=list(UdpPolicy).index)
+
+
+def _family_of(topology: Topology, host: str) -> Family:
+    """As Scenario.family_of, for a relay that has all."""
+    return Family.IPV6 if host in Ipv6Addresses(topology).uplinks else Family.IPV4
 
 
 def _realm(topology: Topology, host: str, family: Family) -> str:

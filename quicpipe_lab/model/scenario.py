@@ -185,10 +185,25 @@ class Scenario:
             if without:
                 raise ScenarioError("family", f"{without[0]!r} has no IPv6")
 
+    def family_of(self, node: str) -> Family:
+        """What a host speaks to the relay."""
+        if self.family is not Family.ANY:
+            return self.family
+        have = Ipv6Addresses(self.topology).uplinks
+        return Family.IPV6 if node in have and self.relay in have else Family.IPV4
+
+    def relay_host(self, seen_from: str) -> str:
+        """The address that a host reaches the relay at."""
+        return self._relay_over(self.family_of(seen_from))
+
     @property
-    def relay_host(self) -> str:
-        """The address that the relay is reached at."""
-        if self.family is Family.IPV6:
+    def relay_hosts(self) -> tuple[str, ...]:
+        """All addresses that the relay answers at; its own programs' choice comes first."""
+        families = {self.family_of(one) for one in (self.relay, self.dialer, self.accepter)}
+        return tuple(self._relay_over(one) for one in sorted(families, reverse=True))
+
+    def _relay_over(self, family: Family) -> str:
+        if family is Family.IPV6:
             return str(Ipv6Addresses(self.topology).uplinks[self.relay].lower_address)
         return str(self.topology.uplinks[self.relay].lower_address)
 

@@ -31,14 +31,14 @@ def scenario(ipv6: Ipv6Behavior, family: str, dual_stack: bool = True) -> Scenar
 def test_ipv4_unless_said_otherwise() -> None:
     found = find_scenario("nat-to-nat")
     assert found.family is Family.IPV4
-    assert found.relay_host == str(found.topology.uplinks["relay"].lower_address)
+    assert found.relay_host("alice") == str(found.topology.uplinks["relay"].lower_address)
 
 
 def test_the_relay_is_reached_over_ipv6() -> None:
     found = scenario_from_toml(TEXT, "s", "s.toml", find_topology)
     assert found.family is Family.IPV6
     relay = Ipv6Addresses(found.topology).uplinks["relay"]
-    assert found.relay_host == str(relay.lower_address)
+    assert found.relay_host("alice") == str(relay.lower_address)
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def test_the_relay_is_reached_over_ipv6() -> None:
             lambda: scenario(Ipv6Behavior.ROUTED, "ipv6", dual_stack=False),
             "family: ipv6 needs a topology with dual_stack = true",
         ),
-        (lambda: scenario(Ipv6Behavior.ROUTED, "ipx"), "family: 'ipx' is none of ipv4, ipv6"),
+        (lambda: scenario(Ipv6Behavior.ROUTED, "ipx"), "family: 'ipx' is none of ipv4, ipv6, any"),
         (
             lambda: scenario_from_toml(
                 TEXT.replace('"ipv6"', '"six"'), "s", "s.toml", find_topology
             ),
-            "s.toml:2: family: 'six' is none of ipv4, ipv6",
+            "s.toml:2: family: 'six' is none of ipv4, ipv6, any",
         ),
     ],
 )
@@ -68,3 +68,17 @@ def test_what_cannot_be(make: object, complaint: str) -> None:
 def test_the_bundled_ones() -> None:
     for name in ("ipv6-to-ipv6", "nptv6-to-nptv6", "nat66-to-nptv6"):
         assert find_scenario(name).family is Family.IPV6
+
+
+def test_each_what_it_has() -> None:
+    """Who has no IPv6, or a relay that has none, speaks IPv4."""
+    mixed = scenario(Ipv6Behavior.NONE, "any")
+    assert mixed.family_of("alice") is Family.IPV4
+    assert mixed.family_of("bob") is Family.IPV6
+    over_ipv4 = str(mixed.topology.uplinks["relay"].lower_address)
+    over_ipv6 = str(Ipv6Addresses(mixed.topology).uplinks["relay"].lower_address)
+    assert (mixed.relay_host("alice"), mixed.relay_host("bob")) == (over_ipv4, over_ipv6)
+    assert mixed.relay_hosts == (over_ipv6, over_ipv4)
+    old = scenario(Ipv6Behavior.ROUTED, "any", dual_stack=False)
+    assert {old.family_of(node) for node in ("alice", "bob", "relay")} == {Family.IPV4}
+    assert old.relay_hosts == (str(old.topology.uplinks["relay"].lower_address),)

@@ -133,9 +133,10 @@ class _Run:
 
     def begin(self) -> None:
         """See Stage.begin."""
-        address = str(TransportAddress(self.scenario.relay_host, RELAY_PORT))
+        host, *others = self.scenario.relay_hosts
+        bind = str(TransportAddress("::" if others else host, RELAY_PORT))
         # A capture shows what the wire would carry: each datagram by itself.
-        command = ["relay", "--bind", address, "--ephemeral", "--no-offload", *self._relay_xdp]
+        command = ["relay", "--bind", bind, "--ephemeral", "--no-offload", *self._relay_xdp]
         if self._xdp_peer is not None:  # compiles its filter while the NATs are looked at
             relay = self._start(self.scenario.relay, command)
         if self._certification is not None:
@@ -144,20 +145,32 @@ class _Run:
             relay = self._start(self.scenario.relay, command)
         else:
             self._xdp_peer.finish()
-        to_relay = ["--relay", address, "--relay-fingerprint", self._fingerprint(relay)]
+        pinned = ["--relay-fingerprint", self._fingerprint(relay)]
 
         accepter_reads, into_accepter = os.pipe()
         self._reactor.own(into_accepter)
         accepter = self._start(
             self.scenario.accepter,
-            ["accept", *to_relay, *self._oob, *self._search, "--echo", "--ephemeral"],
+            [
+                "accept",
+                *self._relay_of(self.scenario.accepter),
+                *pinned,
+                *self._oob,
+                *self._search,
+                "--echo",
+                "--ephemeral",
+            ],
             oob=accepter_reads,
         )
-        trust = [*to_relay, "--peer-fingerprint", self._fingerprint(accepter)]
+        trust = [*pinned, "--peer-fingerprint", self._fingerprint(accepter)]
+        trust += self._relay_of(self.scenario.dialer)
         from_dialer, dialer_writes = os.pipe()
         self._reactor.own(from_dialer)
         self._reactor.watch_reading(from_dialer, lambda: self._carry(from_dialer, into_accepter))
         self._start_dialer(trust, dialer_writes)
+
+    def _relay_of(self, peer: str) -> list[str]:
+        return ["--relay", str(TransportAddress(self.scenario.relay_host(peer), RELAY_PORT))]
 
     @property
     def _relay_xdp(self) -> list[str]:

@@ -50,7 +50,7 @@ class Cast:
         with_qlog: bool,
     ) -> None:
         self.traces: dict[str, Traces] = {}
-        self.relay_address = TransportAddress(scenario.relay_host, RELAY_PORT)
+        self._relay_addresses = [TransportAddress(one, RELAY_PORT) for one in scenario.relay_hosts]
         self._scenario = scenario
         self._network = network
         self._clock: Clock = network.clock
@@ -70,15 +70,17 @@ class Cast:
             certificate=certificate,
             private_key=private_key,
             random=self._random,
-            own_addresses={self.relay_address},
+            own_addresses=set(self._relay_addresses),
             qlog=traces.qlog,
             keylog=traces.keylog,
         )
-        driver = Driver(self._clock, self._network.host(node), RELAY_PORT, self.relay_address.host)
+        first, *others = self._relay_addresses
+        bound = None if others else first.host
+        driver = Driver(self._clock, self._network.host(node), RELAY_PORT, bound)
         actor = RelayActor(machine, node, **self._shared(driver))
         self._ready(
             node,
-            address=str(self.relay_address),
+            address=str(first),
             fingerprint=fingerprint(certificate),
             pid=None,
         )
@@ -117,7 +119,7 @@ class Cast:
         pipe = Pipe(machine, hand_out)
 
         def initial_ready(packet: bytes) -> None:
-            publish((Envelope(packet, str(self.relay_address)).dumps() + "\n").encode())
+            publish((Envelope(packet, str(self._relay_of(node))).dumps() + "\n").encode())
 
         actor = PeerActor(
             "dial", machine, pipe, node, initial_ready=initial_ready, **self._shared(driver)
@@ -126,10 +128,13 @@ class Cast:
 
     # Parts
 
+    def _relay_of(self, peer: str) -> TransportAddress:
+        return TransportAddress(self._scenario.relay_host(peer), RELAY_PORT)
+
     def _config(self, node: str, driver: Driver) -> dict[str, Any]:
         """What both peers are told. The relay is pinned, as a scenario's programs are told to."""
         traces = self._traces_of(node)
-        relay = self.relay_address
+        relay = self._relay_of(node)
         certificate, _ = self._relay_identity
         addresses = self._network.host(node).addresses
         # None behind a NAT64: an IPv4 peer could use none of them.

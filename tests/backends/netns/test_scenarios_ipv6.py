@@ -20,12 +20,12 @@ _IPV4, _IPV6 = 0x0800, 0x86DD
 _UDP = 17
 
 
-def udp_versions(capture: Path) -> Iterator[int]:
-    """The EtherType of each captured frame that carries UDP."""
+def udp_versions(capture: Path, node: str | None = None) -> Iterator[int]:
+    """The EtherType of each captured frame that carries UDP, at one node or at all."""
     for frame in read(capture).frames:
         (kind,) = struct.unpack_from("!H", frame.data, 12)
         protocol = frame.data[14 + (9 if kind == _IPV4 else 6)]
-        if protocol == _UDP:
+        if protocol == _UDP and node in (None, frame.node):
             yield kind
 
 
@@ -53,3 +53,16 @@ def test_ipv6_from_end_to_end(name: str, dialers: NatDeclared, tmp_path: Path) -
     peers = (scenario.dialer, scenario.accepter)
     assert seen == {node: str(addresses.seen_as(node)) for node in peers}
     assert set(udp_versions(tmp_path / "capture.pcapng")) == {_IPV6}
+
+
+@pytest.mark.parametrize("backend", ["netns", "sim"])
+def test_a_relay_with_both_families_joins_peers_that_have_one_each(
+    backend: str, tmp_path: Path
+) -> None:
+    scenario = find_scenario("ipv4-to-ipv6")
+    result = base.run(scenario, backend=backend, run_dir=tmp_path, certify=False)
+    assert (result.outcome, result.failure) == (Outcome.RELAYED, None)
+    assert result.nat["dialer"] == result.nat["accepter"] == NatDeclared("EIM", "APDF")
+    capture = tmp_path / "capture.pcapng"
+    spoken = {node: set(udp_versions(capture, node)) for node in ("alice", "bob", "relay")}
+    assert spoken == {"alice": {_IPV4}, "bob": {_IPV6}, "relay": {_IPV4, _IPV6}}
