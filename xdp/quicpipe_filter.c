@@ -106,6 +106,11 @@ QUICPIPE_INLINE int same_host(const __be32 a[4], const __be32 b[4])
     return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]));
 }
 
+QUICPIPE_INLINE int same_address(const struct quicpipe_address *a, const struct quicpipe_address *b)
+{
+    return same_host(a->words, b->words) && a->port == b->port;
+}
+
 QUICPIPE_INLINE int is_ours(const struct quicpipe_config *config,
                             const struct quicpipe_packet *packet)
 {
@@ -123,6 +128,21 @@ QUICPIPE_INLINE int is_ours(const struct quicpipe_config *config,
                 return 1;
     }
     return config->any_host;
+}
+
+QUICPIPE_INLINE void relay_of(const struct quicpipe_packet *packet,
+                              struct quicpipe_address *relay)
+{
+    if (packet->is_ipv4) {
+        relay->words[0] = 0;
+        relay->words[1] = 0;
+        relay->words[2] = QUICPIPE_BE32(0xffff);
+        relay->words[3] = packet->ipv4->daddr;
+    } else {
+        __builtin_memcpy(relay->words, &packet->ipv6->daddr, sizeof(relay->words));
+    }
+    relay->port = packet->udp->dest;
+    relay->zero = 0;
 }
 
 QUICPIPE_INLINE void source_of(const struct quicpipe_packet *packet,
@@ -291,18 +311,13 @@ QUICPIPE_INLINE void prepare_checksums(const struct quicpipe_address *from,
 // nothing is remembered, as a sender leaves either all of them or none. One packet in 65,536 has it
 // by chance, and loses nothing by it.
 QUICPIPE_INLINE int has_half_checksum(const struct quicpipe_packet *packet,
-                                      const struct quicpipe_address *source)
+                                      const struct quicpipe_address *source,
+                                      const struct quicpipe_address *relay)
 {
-    struct quicpipe_address relay = {};
-    __u32 sum;
+    __u32 sum = sum_of(source, +1) + sum_of(relay, +1) + packet->udp->len;
 
-    if (packet->is_ipv4)
-        relay.words[3] = packet->ipv4->daddr;
-    else
-        __builtin_memcpy(relay.words, &packet->ipv6->daddr, sizeof(relay.words));
-    sum = sum_of(source, +1) + sum_of(&relay, +1) + packet->udp->len + QUICPIPE_BE16(IPPROTO_UDP);
-    if (packet->is_ipv4) // without the prefix of the mapped address
-        sum = fold(sum) + (__u16)~QUICPIPE_BE16(0xffff);
+    sum += QUICPIPE_BE16(IPPROTO_UDP);
+    // Of IPv4-mapped addresses the prefix counts too: 0xffff twice, which is nothing in this sum.
     return packet->udp->check == fold(sum);
 }
 
@@ -311,18 +326,19 @@ QUICPIPE_INLINE enum quicpipe_reason decide(struct xdp_md *context,
                                             const struct quicpipe_binding *binding,
                                             struct quicpipe_flow *flow)
 {
-    struct quicpipe_address from = {};
+    struct quicpipe_address from, to_relay;
     struct quicpipe_source *source;
     enum quicpipe_reason reason;
 
     flow->tag = 0;
     source_of(packet, &from);
+    relay_of(packet, &to_relay);
     if (!packet->is_ipv4 && is_mapped(from.words))
         return QUICPIPE_SOURCE_NOT_BOUND; // one of IPv6, who looks like one of IPv4
     source = sources.lookup(&from);
     if (!source)
         return QUICPIPE_SOURCE_NOT_BOUND;
-    if (same_host(from.words, binding->to.words) && from.port == binding->to.port)
+    if (same_address(&binding->to, &from) || same_address(&binding->to, &to_relay))
         return QUICPIPE_LOOP;
     if (own.lookup((struct quicpipe_address *)&binding->to))
         return QUICPIPE_LOOP;
@@ -330,7 +346,7 @@ QUICPIPE_INLINE enum quicpipe_reason decide(struct xdp_md *context,
         return QUICPIPE_OTHER_FAMILY;
     if (source->passing)
         return QUICPIPE_RATE_LIMITED;
-    if (has_half_checksum(packet, &from))
+    if (has_half_checksum(packet, &from, &to_relay))
         return QUICPIPE_HALF_CHECKSUM;
     reason = find_next_hop(context, packet, binding, flow);
     if (reason != QUICPIPE_FORWARDED)

@@ -110,7 +110,11 @@ class Program:
             index = socket.if_nametoindex(interface)
             self._links[interface] = bpf.create_xdp_link(self.fd, index, _MODE_FLAGS[mode])
         except OSError as error:
-            why = "it has an XDP program already" if error.errno == errno.EBUSY else error.strerror
+            why = error.strerror
+            if error.errno == errno.EBUSY:
+                why = "it has an XDP program already"
+            elif mode is Mode.OFFLOADED:
+                why = f"its network card does not take this program ({why})"
             raise QuicpipeLabError(f"no {mode} XDP on {interface!r}: {why}") from None
 
     def link_fd(self, interface: str) -> int:

@@ -2,10 +2,11 @@
 
 Times are the kernel's own (BPF_PROG_TEST_RUN), on one CPU, without a network card's part. A test
 run of many repeats works on the same bytes again and again, so the packet is made one that the
-filter turns into itself: from the bound address, to the bound address. The filter refuses that (it
-is a loop) where it decides; so it decides about an honest packet, and its record of that packet's
-sender then gets the other address. All that is left out is the decision, which a flow needs once a
-second. Every run is checked: all repeats were forwarded, by the filter's own count.
+filter turns into itself: from the bound address, to the bound address, at the relay's port. The
+filter refuses that (it is a loop) where it decides; so it decides about an honest packet, and its
+record of that packet's sender then gets the other address. All that is left out is the decision,
+which a flow needs once a second. Every run is checked: all repeats were forwarded, by the filter's
+own count.
 """
 
 import functools
@@ -44,6 +45,8 @@ _SPREAD_ROUNDS = 4000
 _SWAP = "only swaps MAC addresses"
 
 TO_SELF4, TO_SELF6 = identity(1), identity(2)
+OTHER4, OTHER6 = "192.0.2.2", "2001:db8::2"
+"""The relay's as well."""
 SELF4, SELF6 = TransportAddress(RELAY4, PORT), TransportAddress(RELAY6, PORT)
 
 
@@ -72,7 +75,7 @@ def _run() -> list[Row]:
         ]
         filter_.attach("lo", Mode.GENERIC, Layer2.SWAP)
         filter_.attach_port(PORT)
-        filter_.set_own_addresses([], hosts=[RELAY4, RELAY6])
+        filter_.set_own_addresses([], hosts=[RELAY4, RELAY6, OTHER4, OTHER6])
         filter_.add_redirects([(TO_SELF4, SELF4), (TO_SELF6, SELF6)])
         filter_.add_redirects([(identity(3), ALICE4), (identity(4), ALICE6)])
         bindings = list(_million())
@@ -121,13 +124,13 @@ def _flows() -> dict[str, _Flow]:
         "IPv4": _Flow(
             ALICE4,
             SELF4,
-            frame(udp4(payload4, ALICE4, ttl=_HOPS)),
+            frame(udp4(payload4, ALICE4, ttl=_HOPS, dst=OTHER4)),
             frame(udp4(payload4, SELF4, ttl=_HOPS)),
         ),
         "IPv6": _Flow(
             ALICE6,
             SELF6,
-            frame(udp6(payload6, ALICE6, hlim=_HOPS)),
+            frame(udp6(payload6, ALICE6, hlim=_HOPS, dst=OTHER6)),
             frame(udp6(payload6, SELF6, hlim=_HOPS)),
         ),
     }

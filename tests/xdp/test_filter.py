@@ -198,6 +198,18 @@ def test_an_id_that_is_not_bound_is_reported_once(filter_: Filter) -> None:
     assert filter_.read_rejected() == [Rejected(identity(70), ALICE4)]
 
 
+def test_a_relay_that_does_not_know_its_addresses_makes_no_loop(filter_: Filter) -> None:
+    """The address that a packet came to is one of the relay's."""
+    filter_.set_own_addresses([])
+    try:
+        filter_.add_redirect(TO_BOB4, OWN[0])
+        assert reason(filter_) is FilterReason.LOOP
+        filter_.add_redirect(TO_BOB4, OWN[0]._replace(port=OWN[0].port + 1))
+        assert reason(filter_) is FilterReason.FORWARDED
+    finally:
+        filter_.set_own_addresses(OWN)
+
+
 # --- Floods
 
 

@@ -1,0 +1,198 @@
+"""Where the filter runs, in which mode, to which neighbour, and that nothing of it stays."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from pyroute2 import IPRoute
+
+from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.shell.xdp import Mode
+from quicpipe_lab.shell.xdp_filter import Filter
+from quicpipe_lab.shell.xdp_interface import layer2_of
+from quicpipe_lab.shell.xdp_layout import FilterReason, Layer2
+from tests.xdp import kernel
+from tests.xdp.kernel import ask, forwarded
+from tests.xdp.packets import BINDINGS, BOB4, BOB6, CORPUS, OWN, PORT, RELAY4, RELAY6
+
+pytestmark = pytest.mark.bpf
+
+T = TypeVar("T")
+Run = Callable[[Callable[[], T]], T]
+
+GATEWAY4, GATEWAY6 = "192.0.2.254", "2001:db8::fe"
+GATEWAY_MAC = "02:00:00:00:00:fe"
+HOLDER = """
+import signal
+from quicpipe_lab.shell.xdp_filter import Filter
+with Filter.open(capacity=8) as filter_:
+    print(filter_.attach("relay").mode, filter_.attach("other").mode, flush=True)
+    signal.pause()
+"""
+
+
+@pytest.fixture(scope="module")
+def thread() -> Iterator[ThreadPoolExecutor]:
+    """In a namespace with two pairs of interfaces: relay and other."""
+    with kernel.namespace() as one:
+        one.submit(_make_interfaces).result()
+        yield one
+
+
+@pytest.fixture(scope="module")
+def filter_(thread: ThreadPoolExecutor) -> Iterator[Filter]:
+    with thread.submit(Filter.open, capacity=64).result() as one:
+        one.attach_port(PORT)
+        one.set_own_addresses(OWN)
+        one.add_redirects(BINDINGS)
+        yield one
+
+
+def _make_interfaces() -> None:
+    with IPRoute() as ip:
+        for name in ("relay", "other"):
+            ip.link("add", ifname=name, kind="veth", peer=f"{name}-peer")
+            for end in (name, f"{name}-peer"):
+                ip.link("set", index=_index(end), state="up")
+
+
+def _index(interface: str) -> int:
+    with IPRoute() as ip:
+        (index,) = ip.link_lookup(ifname=interface)
+        return int(index)
+
+
+def _mode_of(interface: str) -> str | None:
+    """In the kernel's own words; ``xdp`` is its word for native."""
+    with IPRoute() as ip:
+        (link,) = ip.get_links(ifname=interface)
+        mode: str | None = link.get_nested("IFLA_XDP", "IFLA_XDP_ATTACHED")
+        return mode
+
+
+def test_native_where_the_driver_can_and_generic_elsewhere(
+    thread: ThreadPoolExecutor, filter_: Filter
+) -> None:
+    native = thread.submit(filter_.attach, "relay").result()
+    generic = thread.submit(filter_.attach, "lo").result()
+    try:
+        assert (native.mode, native.reason) == (Mode.NATIVE, "the driver runs XDP itself")
+        assert generic.mode is Mode.GENERIC
+        assert generic.reason.startswith("the driver does not run XDP (no native XDP on 'lo': ")
+        assert filter_.attachments == [native, generic]
+        modes = [thread.submit(_mode_of, name).result() for name in ("relay", "lo", "other")]
+        assert modes == ["xdp", "xdpgeneric", None]
+    finally:
+        filter_.detach("relay")
+        filter_.detach("lo")
+    assert [thread.submit(_mode_of, name).result() for name in ("relay", "lo")] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("interface", "mode", "words"),
+    [
+        ("relay", Mode.OFFLOADED, "no offload XDP on 'relay': its network card does not take"),
+        ("nowhere", None, "no interface 'nowhere'"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    thread: ThreadPoolExecutor, filter_: Filter, interface: str, mode: Mode | None, words: str
+) -> None:
+    with pytest.raises(QuicpipeLabError, match=words) as raised:
+        thread.submit(filter_.attach, interface, mode).result()
+    assert "\n" not in str(raised.value)
+    assert filter_.attachments == []
+
+
+def test_nothing_stays_of_a_process_that_is_killed(thread: ThreadPoolExecutor) -> None:
+    command = [sys.executable, "-c", HOLDER]
+
+    def killed() -> list[str | None]:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "native native\n"
+            attached = [_mode_of("relay"), _mode_of("other")]
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+        return [*attached, _mode_of("relay"), _mode_of("other")]
+
+    assert thread.submit(killed).result() == ["xdp", "xdp", None, None]
+
+
+# --- The next hop
+
+
+def _with_addresses(check: Callable[[], None], *addresses: tuple[str, int]) -> None:
+    """While the interface ``relay`` has these addresses."""
+    with IPRoute() as ip:
+        index = _index("relay")
+        for address, length in addresses:
+            ip.addr("add", index=index, address=address, prefixlen=length, flags=0x02)
+        try:
+            check()
+        finally:
+            ip.flush_addr(index=index, scope=0)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "expected"),
+    [
+        ([("192.0.2.1", 24)], Layer2.ROUTED),
+        ([("192.0.2.1", 30)], Layer2.SWAP),
+        ([("192.0.2.1", 31)], Layer2.SWAP),
+        ([("2001:db8::1", 64)], Layer2.ROUTED),
+        ([("2001:db8::1", 126)], Layer2.SWAP),
+        ([("192.0.2.1", 30), ("2001:db8::1", 64)], Layer2.ROUTED),
+        ([], Layer2.ROUTED),
+    ],
+)
+def test_swapping_only_where_there_is_one_neighbour(
+    thread: ThreadPoolExecutor, addresses: list[tuple[str, int]], expected: Layer2
+) -> None:
+    def check() -> None:
+        assert layer2_of("relay") is expected
+
+    thread.submit(_with_addresses, check, *addresses).result()
+
+
+def test_elsewhere_the_kernels_routes_say_which(
+    thread: ThreadPoolExecutor, filter_: Filter
+) -> None:
+    """Two known neighbours, one of them the gateway to all others."""
+
+    def check() -> None:
+        index = _index("relay")
+        assert filter_.attach("relay").layer2 is Layer2.ROUTED
+        try:
+            for name in ("IPv4", "IPv6"):
+                assert ask(filter_, CORPUS[name].data, index).reason is FilterReason.NO_ROUTE
+            _allow_forwarding()
+            for name in ("IPv4", "IPv6"):  # forwarding alone is not enough: no neighbour is known
+                assert ask(filter_, CORPUS[name].data, index).reason is FilterReason.NO_ROUTE
+            _add_gateways(index)
+            for name, to in (("IPv4", BOB4), ("IPv6", BOB6)):
+                data = CORPUS[name].data
+                assert ask(filter_, data, index).data == forwarded(data, to, GATEWAY_MAC)
+        finally:
+            filter_.detach("relay")
+
+    thread.submit(_with_addresses, check, (RELAY4, 24), (RELAY6, 64)).result()
+
+
+def _allow_forwarding() -> None:
+    for path in ("ipv4/conf/relay/forwarding", "ipv6/conf/relay/forwarding"):
+        Path("/proc/sys/net", path).write_text("1")
+
+
+def _add_gateways(index: int) -> None:
+    with IPRoute() as ip:
+        for gateway in (GATEWAY4, GATEWAY6):
+            ip.neigh("add", dst=gateway, lladdr=GATEWAY_MAC, ifindex=index, state="permanent")
+        ip.route("add", dst="default", gateway=GATEWAY4)
+        ip.route("add", dst="default", gateway=GATEWAY6)
