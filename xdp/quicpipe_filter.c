@@ -26,7 +26,7 @@
 #include "quicpipe_parse.h"
 
 // ---- Maps. Memory for n bindings on c possible CPUs, all of it taken when the filter is loaded:
-// n * (136 + 64 * c) bytes for IDs, bindings and flows; n * (112 + 64 * c) for as many senders;
+// n * (153 + 64 * c) bytes for IDs, bindings and flows; n * (105 + 64 * c) for as many senders;
 // 64 kB * c for hints; 2 MB for the rest. Arrays "by CPU" are our own and not the kernel's, at
 // cpu * n + slot: a CPU writes its own part alone, and userspace has all of it mapped.
 

@@ -70,7 +70,7 @@ def memory_bytes(capacity: int, cpus: int | None = None) -> int:
     """About what the maps take in the kernel for so many bindings (of so many possible CPUs)."""
     record = _FLOW_BYTES + _SENDER_BYTES
     cpus = cpus or bpf.possible_cpus()
-    return capacity * (248 + record * cpus) + (1 << 16) * cpus + (1 << 21)
+    return capacity * (258 + record * cpus) + (1 << 16) * cpus + (1 << 21)
 
 
 class _Sender:
