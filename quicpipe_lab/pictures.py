@@ -51,6 +51,18 @@ def _timeline(evidence: Evidence, dark: bool) -> "Drawing":
     return timeline(evidence.run, packets, dark=dark)
 
 
+def _nat_tables(evidence: Evidence, dark: bool) -> "Drawing":
+    from quicpipe_lab.analysis.plots.nat_tables import nat_tables
+
+    return nat_tables(evidence.run, _packets(evidence), dark=dark)
+
+
+def _relay(evidence: Evidence, dark: bool) -> "Drawing":
+    from quicpipe_lab.analysis.plots.relay import relay
+
+    return relay(evidence.run, _packets(evidence), dark=dark)
+
+
 def _packets(evidence: Evidence) -> list[Packet]:
     if evidence.capture is None:
         raise QuicpipeLabError("this run was not captured")
@@ -76,6 +88,19 @@ PICTURES: Mapping[str, Picture] = MappingProxyType(
             "Which path each peer sent on, what both carried at the dialer, and the round trips"
             " that QUIC measured.",
             _timeline,
+        ),
+        "nat-tables": Picture(
+            "What the NATs remembered",
+            "A bar is a mapping from its birth to its end, the narrow ones below it say who may"
+            " answer. Ticks are uses that refresh, crosses packets that were stopped. A bar with an"
+            " arrow outlived the run.",
+            _nat_tables,
+        ),
+        "relay": Picture(
+            "The relay's work",
+            "Packets between the peers, forwarded by the relay's process (hatched) or by its filter"
+            " in the kernel, and how long each was away on the relay's link.",
+            _relay,
         ),
     }
 )

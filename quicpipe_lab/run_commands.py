@@ -37,7 +37,9 @@ def _add_plot(commands: Any) -> None:
     parser = commands.add_parser("plot", help="one picture of a run, or of a matrix")
     _add_run(parser)
     parser.add_argument(
-        "name", metavar="NAME", help="topology, sequence, timeline; of a matrix: matrix, times"
+        "name",
+        metavar="NAME",
+        help="topology, sequence, timeline, nat-tables or relay; of a matrix: matrix or times",
     )
     parser.add_argument(
         "-o", dest="out", type=Path, metavar="FILE", help=".png or .svg; default RUN/NAME.svg"

@@ -22,7 +22,7 @@ def real_run(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         if name not in made:
             scenario = resources.find_scenario(name)
             if name == "udp-blocked":
-                scenario = replace(scenario, deadline_s=1.5)
+                scenario = replace(scenario, deadline_s=4.0)
             directory = tmp_path_factory.mktemp(name)
             result = base.run(scenario, backend="netns", run_dir=directory)
             assert result.ok, result.failure

@@ -40,3 +40,11 @@ def steps_done_s(run: Run) -> float:
     """
     ended = run.named("steps-done", LAB) or run.named("failed", LAB)
     return ended[0].t_s if ended else run.end_s
+
+
+def span_s(run: Run) -> tuple[float, float]:
+    """What a picture shows: from when the relay was up to when the steps were done, and a bit."""
+    ready = run.named("ready", run.scenario.relay)
+    start_s, end_s = ready[0].t_s if ready else 0.0, steps_done_s(run)
+    margin = 0.02 * max(end_s - start_s, 0.05)
+    return start_s - margin, max(end_s, start_s + 0.05) + margin

@@ -10,7 +10,9 @@ def amount(size_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Milliseconds below a second."""
+    """Milliseconds below a second, microseconds below one of these."""
     if seconds >= 1:
         return f"{seconds:.2f} s"
+    if 0 < seconds < 1e-3:
+        return f"{1e6 * seconds:.3g} µs"
     return f"{1000 * seconds:.3g} ms"

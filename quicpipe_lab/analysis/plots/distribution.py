@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
 
 from quicpipe_lab.analysis.matrix import MOST_SERIES
 from quicpipe_lab.analysis.plots import style
@@ -14,6 +15,7 @@ PERCENTS = (50, 90, 99)
 _CONFIDENCE = 0.95
 _LINES: tuple[style.Dash, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 _MARKERS = "osD^"
+_LOGARITHMIC_FROM = 50
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
@@ -27,8 +29,9 @@ def distribution(
     ax: Axes | None = None,
     *,
     dark: bool = False,
+    of: str = "trials",
 ) -> Axes:
-    """Which share of the trials took at most so long; ``what`` names the axis.
+    """Which share of the trials took at most so long; ``what`` names the axis, ``of`` the trials.
 
     The band is the 95 % confidence band of Dvoretzky, Kiefer and Wolfowitz with Massart's
     constant (Ann. Probab. 18, 1990). Raises ValueError for more than MOST_SERIES, or for none
@@ -61,19 +64,31 @@ def distribution(
             color=hue,
         )
         ax.plot([], [], color=hue, linestyle=line, marker=marker, label=_label(name, values))
+    _scale(ax, [value for values in series.values() for value in (values[0], values[-1])])
     ax.set_ylim(0, 1.02)
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
     ax.set_xlabel(f"{what} (ms)")
-    ax.set_ylabel("trials that took at most so long")
+    ax.set_ylabel(f"{of} that took at most so long")
     _add_legend(ax, colours)
     return ax
+
+
+def _scale(ax: Axes, extremes_s: Sequence[float]) -> None:
+    """Logarithmic where one of them would not be seen otherwise."""
+    least, most = min(extremes_s), max(extremes_s)
+    if least <= 0 or most / least < _LOGARITHMIC_FROM:
+        return
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if most / least < 1e3 else (1,)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_locator(NullLocator())
 
 
 def _label(name: str, values: Sequence[float]) -> str:
     marks = ", ".join(
         f"{percent} %: {duration(percentile(values, percent))}" for percent in PERCENTS
     )
-    return f"{name} (n = {len(values)}): {marks}"
+    return f"{name} (n = {len(values):,}): {marks}"
 
 
 def _add_legend(ax: Axes, colours: style.Theme) -> None:

@@ -110,21 +110,30 @@ def canvas(ax: Axes | None, width: float, height: float, colours: Theme) -> Axes
     return ax
 
 
-def panels(ax: Axes, heights: tuple[float, ...], colours: Theme) -> list[Axes]:
-    """``ax`` parted from top to bottom, with one x axis for all."""
+def panels(
+    ax: Axes,
+    heights: tuple[float, ...],
+    colours: Theme,
+    *,
+    gap: float = 0.04,
+    shared: bool = True,
+) -> list[Axes]:
+    """``ax`` parted from top to bottom, with one x axis for all, or one for each.
+
+    ``gap``: between two of them, a part of the whole.
+    """
     ax.set_axis_off()
-    gap = 0.04
     share = (1 - gap * (len(heights) - 1)) / sum(heights)
     parts: list[Axes] = []
     top = 1.0
     for height in heights:
         bottom = top - height * share
-        shared = parts[0] if parts else None
-        parts.append(ax.inset_axes((0, bottom, 1, height * share), sharex=shared))
+        first = parts[0] if parts and shared else None
+        parts.append(ax.inset_axes((0, bottom, 1, height * share), sharex=first))
         top = bottom - gap
     for part in parts:
         dress(part, colours)
-    for part in parts[:-1]:
+    for part in parts[:-1] if shared else ():
         part.tick_params(labelbottom=False)
     return parts
 

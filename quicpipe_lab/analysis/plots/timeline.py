@@ -7,7 +7,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from quicpipe_lab.analysis.moments import Moment, moments
 from quicpipe_lab.analysis.packets import Packet
-from quicpipe_lab.analysis.paths import Stretch, is_direct_at, steps_done_s, stretches
+from quicpipe_lab.analysis.paths import Stretch, is_direct_at, span_s, steps_done_s, stretches
 from quicpipe_lab.analysis.plots import style
 from quicpipe_lab.analysis.qlog import RttSample, peer_rtts
 from quicpipe_lab.analysis.run_files import LAB, Run
@@ -34,7 +34,7 @@ def timeline(
     the dialer's qlog.
     """
     colours = style.theme(dark)
-    start_s, end_s = _span(run)
+    start_s, end_s = span_s(run)
     found = moments(run, together_s=_TOGETHER * (end_s - start_s))
     rows = _rows(found, start_s, end_s)
     samples = _rtt_samples(run, start_s, end_s)
@@ -64,14 +64,6 @@ def timeline(
     assert isinstance(last, Axes)
     last.set_xlabel("seconds since the run began")
     return ax
-
-
-def _span(run: Run) -> tuple[float, float]:
-    """From when the relay was up to when the steps were done, with a margin."""
-    ready = run.named("ready", run.scenario.relay)
-    start_s, end_s = ready[0].t_s if ready else 0.0, steps_done_s(run)
-    margin = 0.02 * max(end_s - start_s, 0.05)
-    return start_s - margin, max(end_s, start_s + 0.05) + margin
 
 
 # What happened, the transfers and the paths
@@ -131,7 +123,7 @@ def _draw_lanes(
     lanes: list[tuple[str, list[tuple[Stretch, str]]]],
     colours: style.Theme,
 ) -> None:
-    start_s, end_s = _span(run)
+    start_s, end_s = span_s(run)
     inches_a_second = (_WIDTH - _LEFT) / (end_s - start_s)
     bottom = max(_ROW, _ROW * len(rows) + _LANE * len(lanes))
     ax.set_ylim(bottom, 0)
