@@ -24,6 +24,7 @@
 
 #include <uapi/linux/bpf.h>
 #include "quicpipe_parse.h"
+#include "quicpipe_rewrite.h"
 
 // ---- Maps. Memory for n bindings on c possible CPUs, all of it taken when the filter is loaded:
 // n * (153 + 64 * c) bytes for IDs, bindings and flows; n * (105 + 64 * c) for as many senders;
@@ -56,66 +57,15 @@ BPF_F_TABLE("percpu_array", u32, u64, counters, QUICPIPE_REASONS, 0); // by enum
 
 #define ROUTE_LIFE_BITS 30 // of nanoseconds: about a second
 
-// ---- Checksums (RFC 1624: HC' = ~(~HC + ~m + m'))
-
-#define WITHOUT_ONE_HOP QUICPIPE_BE16(0xfeff) // ~m + m' where a TTL is one less
-
-QUICPIPE_INLINE __u16 fold(__u32 sum)
-{
-    sum = (sum & 0xffff) + (sum >> 16);
-    return (sum & 0xffff) + (sum >> 16);
-}
-
-QUICPIPE_INLINE __u32 sum_of(const struct quicpipe_address *address, int sign)
-{
-    __u32 sum = 0;
-    int i;
-
-#pragma unroll
-    for (i = 0; i < 4; i++) {
-        __u32 word = sign > 0 ? address->words[i] : ~address->words[i];
-        sum += (word & 0xffff) + (word >> 16);
-    }
-    return sum;
-}
-
-QUICPIPE_INLINE __u16 changed(__u16 check, __u16 change)
-{
-    return ~fold((__u16)~check + (__u32)change);
-}
-
-// ---- Addresses
-
-QUICPIPE_INLINE void copy_mac(void *to, const void *from)
-{
-    __u16 *target = to;
-    const __u16 *origin = from;
-
-    target[0] = origin[0];
-    target[1] = origin[1];
-    target[2] = origin[2];
-}
-
-QUICPIPE_INLINE int is_mapped(const __be32 words[4])
-{
-    return !words[0] && !words[1] && words[2] == QUICPIPE_BE32(0xffff);
-}
-
-QUICPIPE_INLINE int same_host(const __be32 a[4], const __be32 b[4])
-{
-    return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]));
-}
-
-QUICPIPE_INLINE int same_address(const struct quicpipe_address *a, const struct quicpipe_address *b)
-{
-    return same_host(a->words, b->words) && a->port == b->port;
-}
+// ---- Whether it is the relay's, and whose
 
 QUICPIPE_INLINE int is_ours(const struct quicpipe_config *config,
                             const struct quicpipe_packet *packet)
 {
     int i;
 
+    if (packet->ethernet->h_dest[0] & 1) // to a group: no address to answer from
+        return 0;
     if (packet->is_ipv4) {
 #pragma unroll
         for (i = 0; i < QUICPIPE_HOSTS; i++)
@@ -129,38 +79,6 @@ QUICPIPE_INLINE int is_ours(const struct quicpipe_config *config,
     }
     return config->any_host;
 }
-
-QUICPIPE_INLINE void relay_of(const struct quicpipe_packet *packet,
-                              struct quicpipe_address *relay)
-{
-    if (packet->is_ipv4) {
-        relay->words[0] = 0;
-        relay->words[1] = 0;
-        relay->words[2] = QUICPIPE_BE32(0xffff);
-        relay->words[3] = packet->ipv4->daddr;
-    } else {
-        __builtin_memcpy(relay->words, &packet->ipv6->daddr, sizeof(relay->words));
-    }
-    relay->port = packet->udp->dest;
-    relay->zero = 0;
-}
-
-QUICPIPE_INLINE void source_of(const struct quicpipe_packet *packet,
-                               struct quicpipe_address *source)
-{
-    if (packet->is_ipv4) {
-        source->words[0] = 0;
-        source->words[1] = 0;
-        source->words[2] = QUICPIPE_BE32(0xffff);
-        source->words[3] = packet->ipv4->saddr;
-    } else {
-        __builtin_memcpy(source->words, &packet->ipv6->saddr, sizeof(source->words));
-    }
-    source->port = packet->udp->source;
-    source->zero = 0;
-}
-
-// ---- IDs
 
 #define ID_WORDS (QUICPIPE_ID_BYTES / 4)
 
@@ -224,7 +142,7 @@ QUICPIPE_INLINE void report(const struct quicpipe_packet *packet)
     rejection.id = *packet->id;
     if (reported.lookup(&rejection.id))
         return;
-    source_of(packet, &rejection.source);
+    address_of(packet, FROM, &rejection.source);
     if (rejected.ringbuf_output(&rejection, sizeof(rejection), 0) == 0)
         reported.update(&rejection.id, &yes);
 }
@@ -293,34 +211,6 @@ QUICPIPE_INLINE enum quicpipe_reason find_next_hop(struct xdp_md *context,
     return QUICPIPE_FORWARDED;
 }
 
-// What makes the checksums of a packet that goes to `from` lead to `to`. The relay's own address
-// and port only change places, which no sum notices.
-QUICPIPE_INLINE void prepare_checksums(const struct quicpipe_address *from,
-                                       const struct quicpipe_address *to,
-                                       struct quicpipe_flow *flow)
-{
-    __u32 hosts = fold(sum_of(from, -1) + sum_of(to, +1));
-    __u32 ports = (__u16)~from->port + (__u32)to->port;
-
-    flow->ip_change = fold(hosts + WITHOUT_ONE_HOP);
-    flow->udp_change = fold(hosts + ports);
-}
-
-// A sender that leaves checksums to a network card writes the sum of the pseudo-header there, and on
-// a virtual link no card ever comes: userspace, which is told, has it completed. Asked only where
-// nothing is remembered, as a sender leaves either all of them or none. One packet in 65,536 has it
-// by chance, and loses nothing by it.
-QUICPIPE_INLINE int has_half_checksum(const struct quicpipe_packet *packet,
-                                      const struct quicpipe_address *source,
-                                      const struct quicpipe_address *relay)
-{
-    __u32 sum = sum_of(source, +1) + sum_of(relay, +1) + packet->udp->len;
-
-    sum += QUICPIPE_BE16(IPPROTO_UDP);
-    // Of IPv4-mapped addresses the prefix counts too: 0xffff twice, which is nothing in this sum.
-    return packet->udp->check == fold(sum);
-}
-
 QUICPIPE_INLINE enum quicpipe_reason decide(struct xdp_md *context,
                                             const struct quicpipe_packet *packet,
                                             const struct quicpipe_binding *binding,
@@ -331,8 +221,8 @@ QUICPIPE_INLINE enum quicpipe_reason decide(struct xdp_md *context,
     enum quicpipe_reason reason;
 
     flow->tag = 0;
-    source_of(packet, &from);
-    relay_of(packet, &to_relay);
+    address_of(packet, FROM, &from);
+    address_of(packet, TO, &to_relay);
     if (!packet->is_ipv4 && is_mapped(from.words))
         return QUICPIPE_SOURCE_NOT_BOUND; // one of IPv6, who looks like one of IPv4
     source = sources.lookup(&from);
@@ -383,32 +273,6 @@ QUICPIPE_INLINE void count(struct quicpipe_flow *flow, struct quicpipe_sender *s
     flow->bytes += bytes;
     sender->packets++;
     sender->bytes += bytes;
-}
-
-QUICPIPE_INLINE void rewrite(const struct quicpipe_packet *packet,
-                             const struct quicpipe_binding *binding,
-                             const struct quicpipe_flow *flow)
-{
-    __u16 check = packet->udp->check;
-
-    copy_mac(packet->ethernet->h_source, packet->ethernet->h_dest);
-    copy_mac(packet->ethernet->h_dest, flow->next_hop);
-    if (packet->is_ipv4) {
-        packet->ipv4->saddr = packet->ipv4->daddr;
-        packet->ipv4->daddr = binding->to.words[3];
-        packet->ipv4->ttl--;
-        packet->ipv4->check = changed(packet->ipv4->check, flow->ip_change);
-    } else {
-        packet->ipv6->saddr = packet->ipv6->daddr;
-        __builtin_memcpy(&packet->ipv6->daddr, binding->to.words, sizeof(binding->to.words));
-        packet->ipv6->hop_limit--;
-    }
-    packet->udp->source = packet->udp->dest;
-    packet->udp->dest = binding->to.port;
-    if (check) { // else there is none, on IPv4
-        check = changed(check, flow->udp_change);
-        packet->udp->check = check ? check : 0xffff; // RFC 768: 0 means none
-    }
 }
 
 QUICPIPE_INLINE struct quicpipe_sender *sender_of(const struct quicpipe_flow *flow)

@@ -42,7 +42,7 @@ enum quicpipe_reason {
     QUICPIPE_NOT_IP = 11,          /* ARP, three VLAN tags, too short a frame, ... */
     QUICPIPE_NOT_UDP = 12,
     QUICPIPE_OTHER_PORT = 13,      /* not one of the relay's */
-    QUICPIPE_OTHER_HOST = 14,      /* the relay's port on an address that is not the relay's */
+    QUICPIPE_OTHER_HOST = 14,      /* the relay's port on an address that is not its own */
     QUICPIPE_MALFORMED = 15,       /* lengths that contradict each other */
     QUICPIPE_FRAGMENT = 16,
     QUICPIPE_EXTENSION_HEADER = 17, /* of IPv6, other than a fragment's */

@@ -171,6 +171,9 @@ CORPUS: dict[str, Case] = {
     "another host": Case(frame(udp4(quic(TO_BOB4), dst="192.0.2.2")), _R.OTHER_HOST),
     "another host in IPv6": Case(frame(udp6(quic(TO_BOB6), dst="2001:db8::2")), _R.OTHER_HOST),
     "everybody": Case(frame(udp4(quic(TO_BOB4), dst="255.255.255.255")), _R.OTHER_HOST),
+    "in a frame to everybody": Case(
+        bytes(Ether(src=PEER_MAC, dst="ff:ff:ff:ff:ff:ff") / udp4(quic(TO_BOB4))), _R.OTHER_HOST
+    ),
     "no payload": Case(frame(udp4(b"")), _R.NOT_QUIC),
     "no fixed bit": Case(frame(udp4(b"\x01" + TO_BOB4 + bytes(30))), _R.NOT_QUIC),
     "a STUN request": Case(frame(udp4(b"\0\1\0\0\x21\x12\xa4\x42" + bytes(12))), _R.NOT_QUIC),
