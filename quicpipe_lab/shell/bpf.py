@@ -14,6 +14,7 @@ from typing import NamedTuple
 _CALL_NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 
 _LOOKUP, _UPDATE, _DELETE = 1, 2, 3
+_PROGRAM_LOAD = 5
 _TEST_RUN = 10
 _UPDATE_BATCH = 26
 _LINK_CREATE = 28
@@ -23,6 +24,8 @@ _ELEMENT = struct.Struct("=I4xQQQ")
 _BATCH = struct.Struct("=QQQQIIQQ")
 _COUNT_AT = 32
 _LINK = struct.Struct("=IIII")
+_PROGRAM = struct.Struct("=IIQQIIQII16s")
+_XDP_PROGRAM = 6
 _XDP_CONTEXT = struct.Struct("=IIIIII")
 _RUN = struct.Struct("=IIIIQQIIIIQQIIII")
 
@@ -73,6 +76,16 @@ def delete(map_fd: int, key: bytes) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def load_xdp_program(instructions: bytes, name: str) -> int:
+    """A program without maps, from its machine code."""
+    licence = b"Dual MIT/GPL"
+    attributes = _PROGRAM.pack(
+        _XDP_PROGRAM, len(instructions) // 8, _address(instructions), _address(licence),
+        0, 0, 0, 0, 0, name.encode()[:15],
+    )  # fmt: skip
+    return _call_for_fd(_PROGRAM_LOAD, attributes)
 
 
 def create_xdp_link(program_fd: int, interface: int, mode_flag: int) -> int:

@@ -117,9 +117,10 @@ class Program:
                 why = f"its network card does not take this program ({why})"
             raise QuicpipeLabError(f"no {mode} XDP on {interface!r}: {why}") from None
 
-    def link_fd(self, interface: str) -> int:
-        """Keeps the program attached there for as long as anybody has this descriptor open."""
-        return self._links[interface]
+    def code(self, function: str) -> bytes:
+        """What the compiler has made of it."""
+        instructions: bytes = self._bpf.dump_func(function.encode())
+        return instructions
 
     def detach(self, interface: str) -> None:
         """Undo attach."""

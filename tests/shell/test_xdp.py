@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from quicpipe_lab.backends.netns.xdp_peer import PASS
 from quicpipe_lab.errors import BackendUnavailableError
 from quicpipe_lab.shell.xdp import find_headers
 
@@ -77,6 +78,11 @@ def test_what_does_not_compile_is_one_error(tmp_path: Path) -> None:
     broken = tmp_path / "broken.c"
     broken.write_text("int f(struct xdp_md *context) { return XDP_PASS }")
     assert play("broken", str(broken)).stdout.startswith("broken.c does not compile with the head")
+
+
+@pytest.mark.bpf
+def test_the_lab_has_what_the_passing_program_compiles_to() -> None:
+    assert play("code").stdout.split() == [PASS.hex()]
 
 
 def play(scene: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -42,6 +42,11 @@ def broken(_: IPRoute) -> None:
         print(error)
 
 
+def code(_: IPRoute) -> None:
+    """What the compiler makes of the program that lets everything pass, in hexadecimal."""
+    print(passing().code("quicpipe_pass").hex())
+
+
 def _mode(ip: IPRoute) -> str | None:
     (link,) = ip.get_links(ifname="probe")
     mode: str | None = link.get_nested("IFLA_XDP", "IFLA_XDP_ATTACHED")
@@ -52,7 +57,7 @@ def main() -> None:
     unshare(CLONE_NEWNET)
     with IPRoute() as ip:
         ip.link("add", ifname="probe", kind="veth", peer="probe-peer")
-        {one.__name__: one for one in (modes, twice, broken)}[sys.argv[1]](ip)
+        {one.__name__: one for one in (modes, twice, broken, code)}[sys.argv[1]](ip)
 
 
 main()

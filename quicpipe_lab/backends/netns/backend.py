@@ -105,10 +105,11 @@ class _Run:
         if certify:  # goes on while the lab gets ready
             self._certification = Certification(lab)
             self._stack.callback(self._certification.close)
-        self._xdp_peer = None
-        if self.scenario.xdp is not Xdp.OFF:  # so does this
+        if self.scenario.xdp is not Xdp.OFF:  # and so does the filter
             native = self.scenario.xdp is Xdp.ON
-            self._xdp_peer = lab.prepare_xdp_peer(self.scenario.relay, native=native)
+            lab.prepare_xdp_peer(self.scenario.relay, native=native)
+            self._stack.callback(self.stop_actors)
+            self._start_relay()
         recording = None
         if self.backend.capture:
             recording = self._stack.enter_context(Recording(lab, self.run_dir))
@@ -133,18 +134,9 @@ class _Run:
 
     def begin(self) -> None:
         """See Stage.begin."""
-        host, *others = self.scenario.relay_hosts
-        bind = str(TransportAddress("::" if others else host, RELAY_PORT))
-        # A capture shows what the wire would carry: each datagram by itself.
-        command = ["relay", "--bind", bind, "--ephemeral", "--no-offload", *self._relay_xdp]
-        if self._xdp_peer is not None:  # compiles its filter while the NATs are looked at
-            relay = self._start(self.scenario.relay, command)
         if self._certification is not None:
             self._script.judge(self._certification.finish)
-        if self._xdp_peer is None:
-            relay = self._start(self.scenario.relay, command)
-        else:
-            self._xdp_peer.finish()
+        relay = self.actors.get("relay") or self._start_relay()
         pinned = ["--relay-fingerprint", self._fingerprint(relay)]
 
         accepter_reads, into_accepter = os.pipe()
@@ -171,6 +163,13 @@ class _Run:
 
     def _relay_of(self, peer: str) -> list[str]:
         return ["--relay", str(TransportAddress(self.scenario.relay_host(peer), RELAY_PORT))]
+
+    def _start_relay(self) -> Actor:
+        host, *others = self.scenario.relay_hosts
+        bind = str(TransportAddress("::" if others else host, RELAY_PORT))
+        # A capture shows what the wire would carry: each datagram by itself.
+        command = ["relay", "--bind", bind, "--ephemeral", "--no-offload", *self._relay_xdp]
+        return self._start(self.scenario.relay, command)
 
     @property
     def _relay_xdp(self) -> list[str]:
@@ -321,10 +320,12 @@ class _Run:
         self.actors["relay"].process.send_signal(signal.SIGTERM)
 
     def stop_actors(self) -> None:
-        """See Stage.stop_actors."""
-        for actor in self.actors.values():
+        """See Stage.stop_actors. Twice is fine."""
+        actors = list(self.actors.values())
+        self.actors.clear()
+        for actor in actors:
             actor.process.send_signal(signal.SIGKILL)  # nothing, where it has ended
-        for actor in self.actors.values():
+        for actor in actors:
             self._reactor.unwatch(actor.events_fd)
             self._reactor.unwatch(actor.process.exit_fd)
             try:

@@ -27,7 +27,7 @@ from quicpipe_lab.backends.netns.naming import places
 from quicpipe_lab.backends.netns.nat64 import find_translator, nat64s, start_translators
 from quicpipe_lab.backends.netns.plan import plan
 from quicpipe_lab.backends.netns.process import Process, pid_of, start_program
-from quicpipe_lab.backends.netns.xdp_link import XdpPeer
+from quicpipe_lab.backends.netns.xdp_link import other_end, require_root
 from quicpipe_lab.errors import (
     BackendUnavailableError,
     LabEndedError,
@@ -97,7 +97,7 @@ class Lab:
         self._seed = seed
         self._netem = netem
         self._blueprint: Blueprint | None = None
-        self._xdp_peers: list[XdpPeer] = []
+        self._xdp_links: list[int] = []
         self._links: Links | None = None
         self._channel: Channel | None = None
         self._supervisor: subprocess.Popen[bytes] | ForkedSupervisor | None = None
@@ -206,8 +206,8 @@ class Lab:
             self._channel.close()
         if self._supervisor is not None:
             self._supervisor.wait()
-        while self._xdp_peers:
-            self._xdp_peers.pop().close()
+        while self._xdp_links:
+            os.close(self._xdp_links.pop())
         for fd in self._namespaces.values():
             os.close(fd)
         self._channel = self._supervisor = self._pid = None
@@ -241,13 +241,17 @@ class Lab:
         """A program of this lab and all that it started, but for daemons."""
         self._ask({"request": "kill", "pid": process.inner_pid})
 
-    def prepare_xdp_peer(self, node: str, *, native: bool) -> XdpPeer:
-        """Begin to make the other end of a host's link fit for an XDP program on the host's end."""
+    def prepare_xdp_peer(self, node: str, *, native: bool) -> None:
+        """Make the other end of a host's link fit for an XDP program on the host's own.
+
+        Raises BackendUnavailableError.
+        """
         self._require_up()
         assert self._blueprint is not None
-        peer = XdpPeer(self._blueprint, node, native, self._ask)
-        self._xdp_peers.append(peer)
-        return peer
+        require_root()
+        place, end = other_end(self._blueprint, node)
+        _, links = self._ask({"request": "xdp-peer", "node": place, "end": end, "native": native})
+        self._xdp_links += links
 
     def preload(self) -> None:
         """Have the supervisor import what ``quicpipe-lab``'s programs need, before the first."""

@@ -168,13 +168,12 @@ class Service:
         enter(self._files[request["node"]])
         return {"has_carrier": ethtool.has_carrier(request["interface"])}, []
 
-    def _prepare_xdp_peer(self, request: Message, fds: list[int]) -> Answer:
+    def _prepare_xdp_peer(self, request: Message, _fds: list[int]) -> Answer:
         from quicpipe_lab.backends.netns import xdp_peer
 
-        node = request["node"]
-        namespace = self._wires if node == WIRES else self._files[node]
-        xdp_peer.start(namespace, request["interface"], request["native"], fds[0])
-        return {}, []
+        node, end = request["node"], End(*request["end"])
+        enter(self._wires if node == WIRES else self._files[node])
+        return {}, xdp_peer.prepare(end.interface, end.number, native=request["native"])
 
     def _namespaces(self, request: Message, _fds: list[int]) -> Answer:
         return {}, [os.dup(self._files[node]) for node in request["nodes"]]

@@ -90,7 +90,7 @@ def relay_restlessly(
     what: str, mode: str, lab: Lab, directory: Path
 ) -> tuple[Counter[int], dict[str, Any], int]:
     """What came, what the kernel says of itself, and how many userspace forwarded."""
-    peer = lab.prepare_xdp_peer("relay", native=mode == "native")
+    lab.prepare_xdp_peer("relay", native=mode == "native")
     server = TransportAddress(str(lab.topology.uplinks["relay"].lower_address), PORT)
     events = directory / "events"
     argv = [sys.executable, "-m", "tests.backends.netns.restless_relay", what, mode]
@@ -98,7 +98,6 @@ def relay_restlessly(
     with (directory / "log").open("wb") as log:
         root = Path(__file__).parents[3]
         process = lab.spawn("relay", argv, stdout=log.fileno(), stderr=log.fileno(), cwd=root)
-    peer.finish()
     end_s = time.monotonic() + DEADLINE_S
     while not (events.exists() and '"ready"' in events.read_text()):
         assert process.poll() is None, (directory / "log").read_text()
