@@ -199,10 +199,10 @@ def _time_rows(result: RunResult) -> list[tuple[str, str]]:
 
 
 def _relayed_by(by: RelayedBy) -> str:
-    share = 100 * by.filter_share
+    filtered = by.filter or 0
     return (
-        f"{by.filter:,} datagrams by the XDP filter ({by.mode}), {by.userspace:,} by its process"
-        f" ({share:.1f} % and {100 - share:.1f} %)"
+        f"the XDP filter ({by.mode}): {100 * by.filter_share:.2f} %,"
+        f" {filtered:,} of {filtered + by.userspace:,} datagrams"
     )
 
 

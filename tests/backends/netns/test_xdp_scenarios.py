@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import pytest
 
 from quicpipe_lab import resources
 from quicpipe_lab.backends import base
+from quicpipe_lab.backends.netns.lab import Lab, Process
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.result import RelayedBy, RunResult
@@ -73,6 +75,10 @@ def folded(data: bytes) -> int:
     return int(total)
 
 
+def events(run_dir: Path) -> list[Event]:
+    return [Event.loads(line) for line in (run_dir / "events.jsonl").read_text().splitlines()]
+
+
 def run(scenario: Scenario, directory: Path) -> RunResult:
     result = base.run(scenario, run_dir=directory)
     assert result.ok, result.failure
@@ -97,6 +103,30 @@ def test_the_capture_holds_what_the_filter_counted(xdp: Xdp, mode: str, tmp_path
     assert all(one.ttl == OWN_TTL for one in seen if one.is_long_header)
 
 
+def test_a_signal_shows_what_went_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    relays: list[Process] = []
+    spawn = Lab.spawn
+
+    def noting(lab: Lab, node: str, argv: Sequence[str], **options: Any) -> Process:
+        process = spawn(lab, node, argv, **options)
+        relays.extend([process] if argv[1] == "relay" else [])
+        return process
+
+    def ask(event: Event) -> None:
+        if event.name == "transfer-complete":
+            relays[0].send_signal(signal.SIGUSR1)
+
+    monkeypatch.setattr(Lab, "spawn", noting)
+    scenario = dataclasses.replace(resources.find_scenario("relayed"), xdp=Xdp.ON)
+    assert base.run(scenario, run_dir=tmp_path, observe=ask).ok
+    (status,) = [event for event in events(tmp_path) if event.name == "status"]
+    forwarded = status.data["xdp"]["datagrams"]["forwarded"]
+    assert forwarded > 2 * 4 * 1024 * 1024 / 1500
+    shown = (tmp_path / "programs" / "relay.relay.log").read_text().splitlines()
+    assert ["forwarded", f"{forwarded:,}"] in [line.split()[:2] for line in shown]
+    assert shown[-1].startswith("the kernel forwards on core (native): 2 senders")
+
+
 def test_nat_to_nat_uses_the_filter_until_the_direct_path_takes_over(tmp_path: Path) -> None:
     scenario = dataclasses.replace(resources.find_scenario("nat-to-nat"), xdp=Xdp.ON)
     result = run(scenario, tmp_path)
@@ -105,8 +135,9 @@ def test_nat_to_nat_uses_the_filter_until_the_direct_path_takes_over(tmp_path: P
     # Not less than went up and down for the first transfer, and little after the move.
     assert result.relayed_by.filter_share > 0.99
     assert (result.relayed_by.filter or 0) * 1200 > 2 * 1024 * 1024
-    events = [Event.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
-    ready = next(event for event in events if event.node == "relay" and event.name == "ready")
+    ready = next(
+        event for event in events(tmp_path) if event.node == "relay" and event.name == "ready"
+    )
     assert [(one["interface"], one["mode"]) for one in ready.data["xdp"]] == [("core", "native")]
 
 
