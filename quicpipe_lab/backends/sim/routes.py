@@ -25,13 +25,21 @@ class Routes:
     def __init__(self, own: list[str]) -> None:
         self.own = own
         self.default: dict[int, Interface] = {}
-        self._routes: list[tuple[IPv4Network | IPv6Network, Way]] = []
+        self._own = set(own)
+        self._by_length: dict[tuple[int, int], dict[int, Way]] = {}
+        """Ways by IP version and prefix length, and then by the prefix's bits."""
+        self._lengths: dict[int, list[int]] = {4: [], 6: []}
+        """By IP version, the longest first."""
         self._found: dict[str, Way] = {}
 
     def add(self, network: IPv4Network | IPv6Network, way: Way) -> None:
         """To a network; the longest prefix wins."""
-        self._routes.append((network, way))
-        self._routes.sort(key=lambda route: -route[0].prefixlen)
+        version, length = network.version, network.prefixlen
+        if length not in self._lengths[version]:
+            self._lengths[version].append(length)
+            self._lengths[version].sort(reverse=True)
+        bits = int(network.network_address) >> (network.max_prefixlen - length)
+        self._by_length.setdefault((version, length), {})[bits] = way
 
     def add_link(self, network: IPv4Network | IPv6Network, neighbour: str, by: Interface) -> None:
         """To the other end of a link, and to nobody else on it."""
@@ -47,11 +55,13 @@ class Routes:
 
     def _find(self, host: str) -> Way:
         address = ip_address(host)
-        if host in self.own or address.is_loopback:
+        if host in self._own or address.is_loopback:
             return Dead.HERE
         if address.is_multicast or address.is_unspecified or host == "255.255.255.255":
             return Dead.NOBODY
-        for network, way in self._routes:
-            if address in network:
+        for length in self._lengths[address.version]:
+            bits = int(address) >> (address.max_prefixlen - length)
+            way = self._by_length[address.version, length].get(bits)
+            if way is not None:
                 return way
         return self.default.get(address.version, Dead.UNREACHABLE)
