@@ -1,7 +1,7 @@
 """Pings through routers: conntrack's entries for ICMP echo (RFC 5508, REQ-1 to REQ-3)."""
 
 from quicpipe_lab.backends.sim.memory import Memory
-from quicpipe_lab.backends.sim.packet import Echo
+from quicpipe_lab.backends.sim.packet import Echo, IcmpError
 
 LIFETIME_S = 30.0
 """nf_conntrack_icmp_timeout."""
@@ -41,9 +41,19 @@ class Echoes:
         return None
 
     def inbound(self, echo: Echo, now_s: float) -> Echo | None:
-        """A reply, or a request that an error is about, with its inside end; None if unknown."""
+        """A reply with its inside end; None if unknown."""
         host, remote = echo.destination, echo.source
         inside = self._inside.get((host, echo.identifier, remote))
         if inside is None or not self._memory.has((inside, (host, echo.identifier, remote)), now_s):
             return None
         return echo._replace(destination=inside[0], identifier=inside[1])
+
+    def inbound_error(self, error: IcmpError, about: Echo, now_s: float) -> IcmpError | None:
+        """An error about a request, for the host that sent it; None if unknown."""
+        reply = about._replace(source=about.destination, destination=about.source)
+        known = self.inbound(reply, now_s)
+        if known is None:
+            return None
+        host = known.destination
+        sent = about._replace(source=host, identifier=known.identifier)
+        return error._replace(destination=host, about=sent)

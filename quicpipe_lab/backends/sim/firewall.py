@@ -45,7 +45,7 @@ class FirewallHooks(Hooks):
         now_s = self._clock.now
         if isinstance(packet, Echo):
             self._pings.note((packet.source, packet.identifier, packet.destination), now_s)
-        if type(packet) is not Udp:
+        if not isinstance(packet, Udp):
             return packet
         policy = self._behavior.udp
         if policy is not UdpPolicy.OPEN and (
@@ -58,7 +58,7 @@ class FirewallHooks(Hooks):
 
     def _inbound(self, packet: Packet) -> Packet | None:
         now_s = self._clock.now
-        if type(packet) is Udp:
+        if isinstance(packet, Udp):
             contact = self._contact(packet.destination, packet.source)
             if self._contacts.has(contact, now_s):
                 if self._refreshed_by_both:

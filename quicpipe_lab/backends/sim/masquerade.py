@@ -36,7 +36,7 @@ class Masquerade(Hooks):
         if inward is not self._wan:
             return packet
         now_s = self._clock.now
-        if type(packet) is Udp:
+        if isinstance(packet, Udp):
             if packet.flipped_bits:
                 return packet
             flow = self._conntrack.inbound(packet.source, packet.destination, now_s)
@@ -59,7 +59,7 @@ class Masquerade(Hooks):
         if outward is not self._wan:
             return packet
         host, now_s = self._place.addresses[0], self._clock.now
-        if type(packet) is Udp:
+        if isinstance(packet, Udp):
             return self._outbound(packet, host, now_s)
         if isinstance(packet, Echo):
             return self._echoes.outbound(packet, host, now_s)
@@ -75,13 +75,7 @@ class Masquerade(Hooks):
     def _inbound_error(self, packet: IcmpError, now_s: float) -> Packet | None:
         about = packet.about
         if isinstance(about, Echo):
-            sent = about._replace(source=about.destination, destination=about.source)
-            known = self._echoes.inbound(sent, now_s)
-            if known is None:
-                return packet
-            host = known.destination
-            about = about._replace(source=host, identifier=known.identifier)
-            return packet._replace(destination=host, about=about)
+            return self._echoes.inbound_error(packet, about, now_s) or packet
         flow = self._conntrack.answered_by(about.destination, about.source, now_s)
         if flow is None or flow.inside is None:
             return packet
@@ -115,7 +109,7 @@ class OverloadingNat(Masquerade):
 
     def prerouting(self, packet: Packet, inward: Interface) -> Packet | None:
         """What nobody asked for is dropped before conntrack sees it."""
-        if inward is self._wan and type(packet) is Udp:
+        if inward is self._wan and isinstance(packet, Udp):
             flow = packet.destination, packet.source
             if not self._peers.has(flow, self._clock.now):
                 return None
@@ -128,7 +122,7 @@ class OverloadingNat(Masquerade):
 
     def accepts(self, packet: Packet, inward: Interface) -> bool:
         """Nothing of UDP."""
-        return type(packet) is not Udp or inward is self._wan
+        return not isinstance(packet, Udp) or inward is self._wan
 
     def _outbound(self, packet: Udp, host: str, now_s: float) -> Udp | None:
         translated = super()._outbound(packet, host, now_s)

@@ -82,8 +82,8 @@ class MappingNat(Hooks):
     def prerouting(self, packet: Packet, inward: Interface) -> Packet | None:
         """From outside: filter and translate."""
         if inward in self._place.inward:
-            return self._inbound(packet) if type(packet) is Udp else self._inbound_icmp(packet)
-        if self._behavior.hairpinning is Hairpinning.INTERNAL_SOURCE and type(packet) is Udp:
+            return self._inbound(packet) if isinstance(packet, Udp) else self._inbound_icmp(packet)
+        if self._behavior.hairpinning is Hairpinning.INTERNAL_SOURCE and isinstance(packet, Udp):
             mapping = self._living(packet.destination)
             if mapping is not None:
                 return packet._replace(destination=mapping.inside)
@@ -92,19 +92,19 @@ class MappingNat(Hooks):
     def reroute(self, packet: Packet, inward: Interface) -> Interface | None:
         """Hairpins with external source leave by one end of a cable, and come in by the other."""
         hairpin = self._place.hairpin_out
-        if hairpin is None or inward in self._place.inward or type(packet) is not Udp:
+        if hairpin is None or inward in self._place.inward or not isinstance(packet, Udp):
             return None
         return hairpin if packet.destination.host in self._place.addresses else None
 
     def accepts(self, packet: Packet, inward: Interface) -> bool:
         """Nothing of UDP that comes from inside; what comes from outside has been let in."""
-        return type(packet) is not Udp or inward in self._place.inward
+        return not isinstance(packet, Udp) or inward in self._place.inward
 
     def postrouting(self, packet: Packet, outward: Interface) -> Packet | None:
         """To the outside: translate."""
         if outward not in self._place.outward:
             return packet
-        if type(packet) is Udp:
+        if isinstance(packet, Udp):
             return self._outbound(packet)
         return self._outbound_icmp(packet)
 
@@ -229,14 +229,7 @@ class MappingNat(Hooks):
         assert isinstance(packet, IcmpError)
         about = packet.about
         if isinstance(about, Echo):
-            sent = about._replace(source=about.destination, destination=about.source)
-            known = self._echoes.inbound(sent, now_s)
-            if known is None:
-                return packet
-            host, identifier = known.destination, known.identifier
-            return packet._replace(
-                destination=host, about=about._replace(source=host, identifier=identifier)
-            )
+            return self._echoes.inbound_error(packet, about, now_s) or packet
         mapping = self._living(about.source)
         if mapping is None or not self._flow_memory.has((mapping.inside, about.destination), now_s):
             return packet

@@ -133,7 +133,7 @@ class Node:
             return
         if self._parted and (inward, outward) in self._parted:
             return
-        if type(packet) is Udp:  # the common case, without the cost of _replace
+        if isinstance(packet, Udp):  # the common case, without the cost of _replace
             source, destination, data, ttl, flipped_bits = packet
             packet = Udp(source, destination, data, ttl - 1, flipped_bits)
         else:
@@ -193,7 +193,7 @@ class Node:
     def _deliver(self, packet: Packet) -> None:
         if packet.flipped_bits:
             return  # its checksum is wrong
-        if type(packet) is Udp:
+        if isinstance(packet, Udp):
             if not self.sockets.deliver(packet):
                 self.complain(packet, Complaint.PORT_UNREACHABLE)
         elif isinstance(packet, IcmpError):

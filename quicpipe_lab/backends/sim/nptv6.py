@@ -51,7 +51,7 @@ class _Swap:
 
 def _with_destination(packet: Packet, swap: _Swap) -> Packet:
     """And what an ICMP error quotes, the other way round."""
-    if type(packet) is Udp:
+    if isinstance(packet, Udp):
         host, port = packet.destination
         new = swap(host)
         return packet if new == host else packet._replace(destination=TransportAddress(new, port))
@@ -65,7 +65,7 @@ def _with_destination(packet: Packet, swap: _Swap) -> Packet:
 
 
 def _with_source(packet: Packet, swap: _Swap) -> Packet:
-    if type(packet) is Udp:
+    if isinstance(packet, Udp):
         host, port = packet.source
         new = swap(host)
         return packet if new == host else packet._replace(source=TransportAddress(new, port))

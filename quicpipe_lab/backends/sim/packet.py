@@ -67,12 +67,12 @@ class Complaint(Enum):
 
 def destination_of(packet: Packet) -> str:
     """The address."""
-    return packet.destination[0] if type(packet) is Udp else packet.destination  # type: ignore[return-value]
+    return packet.destination[0] if isinstance(packet, Udp) else packet.destination
 
 
 def source_of(packet: Packet) -> str:
     """The address."""
-    return packet.source[0] if type(packet) is Udp else packet.source  # type: ignore[return-value]
+    return packet.source[0] if isinstance(packet, Udp) else packet.source
 
 
 def version_of(host: str) -> int:
@@ -82,15 +82,14 @@ def version_of(host: str) -> int:
 
 def size_bytes(packet: Packet) -> int:
     """Of the IP packet."""
-    if type(packet) is Udp:
+    if isinstance(packet, Udp):
         header = _IPV6_HEADER_BYTES if ":" in packet.source[0] else _IPV4_HEADER_BYTES
         return header + _UDP_HEADER_BYTES + len(packet.data)
     version = version_of(source_of(packet))
     header = _IPV6_HEADER_BYTES if version == 6 else _IPV4_HEADER_BYTES
-    if type(packet) is IcmpError:
+    if isinstance(packet, IcmpError):
         whole = header + _ICMP_HEADER_BYTES + size_bytes(packet.about)
         return min(whole, _MOST_ERROR_BYTES[version])
-    assert type(packet) is Echo
     return header + _ICMP_HEADER_BYTES + len(packet.data)
 
 

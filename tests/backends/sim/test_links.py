@@ -5,12 +5,14 @@ from math import inf
 
 import pytest
 
-from quicpipe_lab.backends.sim.packet import FIRST_TTL, Echo, Udp, size_bytes
+from quicpipe_lab.backends.sim.packet import FIRST_TTL, Echo, IcmpError, Udp, size_bytes
 from quicpipe_lab.errors import LocalProtocolError, UnsupportedBehaviorError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.link_model import Drop, LinkModel
 from quicpipe_lab.model.link_presets import PRESETS
+from quicpipe_lab.model.nat import NatBehavior
+from quicpipe_lab.model.nat_presets import PRESETS as NAT_PRESETS
 from quicpipe_lab.model.topology import Firewall, Host, Link, Nat, Topology
 from quicpipe_lab.resources import find_topology, topology_names
 from tests.backends.sim.home import Socket
@@ -254,6 +256,25 @@ def test_pings() -> None:
     assert [[one.identifier for one in came] for came in replies.values()] == [[7], [7], [8]]
     asked = [f for f in wiring.frames if f.node == "server" and f.direction == "in"]
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize("behavior", [NatBehavior(), NAT_PRESETS["linux-masquerade"]])
+def test_errors_about_pings_find_their_way(behavior: NatBehavior) -> None:
+    """RFC 5508, REQ-4: what they quote is as its sender sent it."""
+    nodes = tuple(Nat("nat", behavior) if one.name == "nat" else one for one in CUTS.nodes)
+    wiring = Wiring(replace(CUTS, nodes=nodes))
+    for name in ("a", "b"):
+        wiring.network.host(name).ping("203.0.113.1", lambda _: None, identifier=7)
+    wiring.clock.run(0.0)
+    errors = [
+        (frame.node, frame.packet.about)
+        for frame in wiring.frames
+        if frame.node in "ab" and isinstance(frame.packet, IcmpError)
+    ]
+    assert [(node, about.source) for node, about in errors] == [
+        (name, wiring.address(name)) for name in ("a", "b")
+    ]
+    assert all(isinstance(about, Echo) and about.identifier == 7 for _, about in errors)
 
 
 @pytest.mark.parametrize("name", topology_names())
