@@ -149,6 +149,7 @@ def _scenario(arguments: argparse.Namespace) -> int:
         print(result.dumps())
     else:
         console.print_summary(result)
+        run_commands.print_sentence(result)
     return OK if result.ok else DIFFERENT
 
 

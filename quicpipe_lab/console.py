@@ -3,8 +3,9 @@
 import sys
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
+from quicpipe_lab.analysis.sentences import sentence
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import PortSearched, RelayedBy, RunResult
 from quicpipe_lab.model.scenario import Outcome, Scenario
@@ -24,54 +25,9 @@ def watcher(scenario: Scenario, *, quiet: bool) -> Watcher:
     return _Live(scenario) if sys.stderr.isatty() else _Lines()
 
 
-_SENTENCES = {
-    "lab-up": "lab is up",
-    "certified": "NATs measured, all as declared",
-    "ready": "is ready",
-    "relay-registered": "registered {num} connection IDs, seen at {observed}",
-    "oob-sent": "first packet leaves out of band ({size_bytes} bytes)",
-    "oob-arrived": "first packet has arrived",
-    "connected": "connected through the relay",
-    "punch-started": "punches",
-    "punch-answered": "got an answer from {address} after {rtt_ms:.1f} ms",
-    "punch-failed": "no hole after {sent} datagrams: stays on the relay",
-    "port-search-started": "searches: {probes} probes at most, {sockets} more ports opened",
-    "port-search-ended": "search over: {probes} probes, {opened} to open ports; {found}",
-    "path-changed": "now sends to {address} ({path})",
-    "direct-silent": "heard nothing for {silence_s:.2f} s: back to the relay",
-    "transfer-started": "transfer of {size_bytes} bytes each way",
-    "transfer-complete": "all {size_bytes} bytes are back, each as it was sent",
-    "cut": "cut the way between {between}",
-    "restored": "restored the way between {between}",
-    "idle": "nothing to do for {seconds:g} s",
-    "rebooted": "switched {router} off and on",
-    "relay-restarted": "killed the relay and started it anew",
-    "relay-lost": "lost the relay: {problem}",
-    "relay-refused": "was refused by the relay: {problem}",
-    "failed": "FAILED: {problem}",
-}
-"""What to say of an event; those that are not here are for the files alone."""
-
-
-def sentence(event: Event) -> str | None:
-    """One line about an event, or None where a person need not hear of it."""
-    template = _SENTENCES.get(event.name)
-    if template is None:
-        return None
-    data: dict[str, Any] = {name: _readable(value) for name, value in event.data.items()}
-    data["path"] = "direct" if event.data.get("direct") else "through the relay"
-    data["found"] = "found" if event.data.get("found") else "in vain"
-    data["rtt_ms"] = 1000 * (event.data.get("rtt_s") or 0.0)
-    return f"{event.t_s:7.3f} s  {event.node:8} {template.format(**data)}"
-
-
-def _readable(value: Any) -> Any:
-    match value:
-        case [str(host), int(port)]:
-            return f"{host}:{port}"
-        case [str(one), str(other)]:
-            return f"{one} and {other}"
-    return value
+def _line(event: Event) -> str | None:
+    text = sentence(event)
+    return None if text is None else f"{event.t_s:7.3f} s  {event.node:8} {text}"
 
 
 class _Silent:
@@ -92,7 +48,7 @@ class _Silent:
 
 class _Lines(_Silent):
     def observe(self, event: Event) -> None:
-        line = sentence(event)
+        line = _line(event)
         if line is not None:
             print(line, file=sys.stderr, flush=True)
 
@@ -129,7 +85,7 @@ class _Live(_Silent):
         if event.name in ("progress", "transfer-started"):
             done = event.data.get("echoed_bytes", 0)
             self._progress.update(self._task, total=event.data["size_bytes"], completed=done)
-        line = sentence(event)
+        line = _line(event)
         if line is not None:
             style = {"failed": "bold red", "path-changed": "bold green"}.get(event.name, "")
             self._progress.console.print(line, style=style, markup=False, soft_wrap=True)

@@ -54,7 +54,7 @@ def open_run(run: RunResult | str | Path) -> Evidence:
     found = read_run(directory)
     warnings = []
     if found.result is None:
-        warnings.append("the run has no result: it was killed")
+        warnings.append("the run has no result: it was killed, or could not be run")
     held = _capture(directory)
     if held is not None and not held.is_whole:
         warnings.append(f"the capture breaks off after {len(held.frames)} frames")

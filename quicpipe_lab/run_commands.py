@@ -2,7 +2,10 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quicpipe_lab.model.result import RunResult
 
 _FILTER = """\
 A filter is COLUMN=PATTERN, several joined by commas; all must hold. The columns are those of the
@@ -29,6 +32,9 @@ def add(commands: Any) -> None:
         "-o", dest="out", type=Path, metavar="FILE", help="where to write; default RUN/cut.pcapng"
     )
     parser.set_defaults(run=_capture)
+    parser = commands.add_parser("explain", help="what led to a run's end, and its cause")
+    _add_run(parser)
+    parser.set_defaults(run=_explain)
     _add_plot(commands)
     _add_report(commands)
 
@@ -58,6 +64,21 @@ def _add_report(commands: Any) -> None:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", type=Path, metavar="RUN", help="the directory of a run")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+
+def print_sentence(result: "RunResult") -> None:
+    """At the end of a run: why it ended so, where it did not simply go direct."""
+    if result.ok and result.outcome == "direct":
+        return
+    from quicpipe_lab import explain_report
+
+    print(explain_report.sentence_for(result))
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from quicpipe_lab import explain_report
+
+    return explain_report.report(arguments.run_dir, arguments.json)
 
 
 def _capture(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""What is read of the peers' qlogs: the round-trip times that QUIC measured."""
+"""What is read of the peers' qlogs: round-trip times, path validation, and what was lost."""
 
 import json
 from pathlib import Path
@@ -15,16 +15,51 @@ class RttSample(NamedTuple):
 def peer_rtts(path: Path, epoch_unix_s: float) -> list[RttSample]:
     """Of the connection with the peer, not that with the relay. Empty where there is no qlog:
     programs write theirs as they end."""
+    return sorted(
+        sample for events in _with_peer(path) for sample in _samples(events, epoch_unix_s)
+    )
+
+
+class PathCheck(NamedTuple):
+    """A frame of path validation (RFC 9000, 8.2) in a packet that was sent or received."""
+
+    t_s: float
+    frame: str
+    is_sent: bool
+
+
+class PeerTrace(NamedTuple):
+    """Of the connection with the peer: path validation, and how many packets QUIC gave up for
+    lost."""
+
+    checks: list[PathCheck]
+    lost: int
+
+
+def peer_trace(path: Path, epoch_unix_s: float) -> PeerTrace:
+    """Empty where there is no qlog."""
+    checks: list[PathCheck] = []
+    lost = 0
+    for events in _with_peer(path):
+        for event in events:
+            name = event.get("name")
+            lost += name == "recovery:packet_lost"
+            if name not in ("transport:packet_sent", "transport:packet_received"):
+                continue
+            for frame in event.get("data", {}).get("frames", []):
+                if (kind := frame.get("frame_type")) in ("path_challenge", "path_response"):
+                    t_s = event["time"] / 1000 - epoch_unix_s
+                    checks.append(PathCheck(t_s, kind, name == "transport:packet_sent"))
+    return PeerTrace(checks, lost)
+
+
+def _with_peer(path: Path) -> list[list[dict[str, Any]]]:
     try:
         traces = json.loads(path.read_text("utf-8"))["traces"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    found: list[RttSample] = []
-    for trace in traces:
-        events = trace.get("events", [])
-        if not _is_with_relay(events):
-            found += _samples(events, epoch_unix_s)
-    return sorted(found)
+    all_events = (trace.get("events", []) for trace in traces)
+    return [events for events in all_events if not _is_with_relay(events)]
 
 
 def _is_with_relay(events: list[dict[str, Any]]) -> bool:

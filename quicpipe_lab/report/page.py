@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from quicpipe_lab import pictures
 from quicpipe_lab.analysis import matrix as analysis
+from quicpipe_lab.analysis.explain import why
 from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
 from quicpipe_lab.evidence import Evidence, open_run
 from quicpipe_lab.report.tables import Table, commands, tables
@@ -47,7 +48,7 @@ def run_page(evidence: Evidence) -> str:
         good=result is not None and result.ok,
         summary=run.scenario.summary,
         notes=[*evidence.warnings, *([result.failure] if result and result.failure else [])],
-        cause="",
+        cause=why(run, evidence.frames, evidence.epoch_unix_s).sentence,
         figures=list(_figures(evidence)),
         tables=tables(run),
         commands=commands(run),

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from quicpipe_lab.analysis.plots.tree import describe_link
 from quicpipe_lab.analysis.run_files import LAB, Run
+from quicpipe_lab.analysis.sentences import sentence
 from quicpipe_lab.analysis.units import amount, duration
-from quicpipe_lab.console import sentence
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Scenario
 
@@ -109,9 +109,8 @@ def _links(run: Run) -> Table:
 def _events(run: Run) -> Table:
     rows = []
     for event in run.events:
-        line = sentence(event)
-        if line is not None:
-            text = line.partition(event.node)[2].strip()
+        text = sentence(event)
+        if text is not None:
             rows.append([f"{event.t_s:.3f} s", event.node, text])
     return Table("Events", ["time", "node", "what happened"], rows, folded=True)
 

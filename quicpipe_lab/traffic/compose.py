@@ -1,12 +1,23 @@
 """From a lab's frames to those of a capture file: comments, what went out of band, the order."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from quicpipe_lab.model.topology import Topology
 from quicpipe_lab.traffic.frame import CapturedFrame
 from quicpipe_lab.traffic.journeys import follow
 from quicpipe_lab.traffic.notes import notes
 from quicpipe_lab.traffic.wireshark import reading_order, with_out_of_band
+
+
+def _one_after_the_other(frames: Iterable[CapturedFrame]) -> Iterator[CapturedFrame]:
+    """No two at the same nanosecond, as in virtual time: in the file their order is another, and
+    whoever reads it has nothing but the times to restore it by."""
+    latest_ns = -1
+    for frame in frames:
+        if frame.time_ns <= latest_ns:
+            frame = frame._replace(time_ns=latest_ns + 1)
+        latest_ns = frame.time_ns
+        yield frame
 
 
 def compose(
@@ -18,7 +29,7 @@ def compose(
 
     With a topology, each gets a comment where there is something to say; without, they keep theirs.
     """
-    sightings = follow(frames)
+    sightings = follow(_one_after_the_other(frames))
     if topology is not None:
         for index, text in notes(sightings, topology).items():
             one = sightings[index]

@@ -56,6 +56,8 @@ def why_dropped(drop: Drop) -> str:
             return f"dropped by {where}: nobody inside has asked for it"
         case DropCause.NO_ROUTE:
             return f"dropped by {where}: no route to {drop.destination.host}"
+        case DropCause.NOT_PASSED_ON:
+            return f"dropped by {where}: the way on is cut, or nobody has the address"
     return "not seen any more after this"
 
 

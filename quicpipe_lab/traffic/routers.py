@@ -11,7 +11,15 @@ from typing import NamedTuple
 
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.nat import MappingRefresh
-from quicpipe_lab.model.topology import CORE, PUBLIC_POOL, Firewall, Host, Nat, Topology
+from quicpipe_lab.model.topology import (
+    CORE,
+    PUBLIC_POOL,
+    SERVICE_ADDRESSES,
+    Firewall,
+    Host,
+    Nat,
+    Topology,
+)
 from quicpipe_lab.traffic.journeys import Sighting
 
 
@@ -47,6 +55,7 @@ class DropCause(StrEnum):
     BLOCKED = "blocked"
     UNSOLICITED = "unsolicited"
     NO_ROUTE = "no-route"
+    NOT_PASSED_ON = "not-passed-on"
     LOST = "lost"
 
 
@@ -187,6 +196,10 @@ class _Judge:
             name: {str(address) for address in addresses}
             for name, addresses in topology.external_addresses.items()
         }
+        self._cores = {
+            *map(str, SERVICE_ADDRESSES),
+            *(str(uplink.upper_address) for uplink in topology.children(CORE)),
+        }
         self._inside = {
             node.name: {str(address) for address in topology.subscribers(node.name)}
             for node in topology.nodes
@@ -208,8 +221,11 @@ class _Judge:
             outbound = self._is_outbound(sighting)
             cause = DropCause.BLOCKED if outbound else DropCause.UNSOLICITED
             return _drop(sightings, index, cause)
+        if name != CORE or datagram.destination.host in self._cores:
+            return None
         private = ":" not in datagram.destination.host and not _is_public(datagram.destination)
-        return _drop(sightings, index, DropCause.NO_ROUTE) if name == CORE and private else None
+        cause = DropCause.NO_ROUTE if private else DropCause.NOT_PASSED_ON
+        return _drop(sightings, index, cause)
 
     def _at_nat(self, sightings: Sequence[Sighting], index: int) -> Drop | None:
         sighting = sightings[index]

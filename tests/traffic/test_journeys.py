@@ -68,7 +68,8 @@ def test_what_the_filter_relays_is_seen_at_the_cores_end_alone() -> None:
             scene.at_relay(8_000, payload, scene.BOB, outwards=True),
         )
     )
-    found = comments(scene.from_alice(0, payload, scene.RELAY), there, back)
+    on = scene.to_bob(11_000, payload, scene.RELAY)
+    found = comments(scene.from_alice(0, payload, scene.RELAY), there, back, on)
     assert found["core/relay", 0] == "relayed by the filter"
 
 
@@ -87,6 +88,14 @@ def test_why_a_nat_dropped_what_came_from_outside() -> None:
     assert found["nat-a/core", 3] == (
         "dropped by nat-a: the mapping of port 41000 ended, idle for 400.0 s"
     )
+
+
+def test_the_core_passes_on_all_but_what_is_cut_off() -> None:
+    found = comments(scene.from_alice(0, b"cut", scene.BOB), scene.at_relay(9, b"end", scene.BOB))
+    assert found["core/nat-a", 0] == (
+        "dropped by core: the way on is cut, or nobody has the address"
+    )
+    assert not [place for place, journey in found if journey == 1]
 
 
 def test_what_is_lost_and_where_nothing_leads() -> None:

@@ -35,7 +35,7 @@ def test_two_frames_move_and_all_keep_their_times() -> None:
 def test_what_is_in_order_stays_so() -> None:
     frames = [
         *scene.at_relay(0, HELLO, scene.ALICE),
-        *scene.at_relay(9, ANSWER, scene.ALICE, outwards=True),
+        *scene.at_relay(9_000, ANSWER, scene.ALICE, outwards=True),
     ]
     assert compose(frames) == frames
 

@@ -148,8 +148,9 @@ def test_without_pandas_rows_are_records(run_dir: Path, monkeypatch: pytest.Monk
     ]
     monkeypatch.setitem(sys.modules, "pandas", None)
     rows = packets(run_dir)
-    assert [row.source.host for row in rows] == list(frame.source)
-    assert [row.destination.port for row in rows] == list(frame.destination_port)
+    udp = frame[frame.source.notna()]  # on a slow machine there may be ARP, too
+    assert [row.source.host for row in rows if row.source] == list(udp.source)
+    assert [row.destination.port for row in rows if row.destination] == list(udp.destination_port)
     assert rows[0]._fields == Packet._fields
 
 

@@ -1,0 +1,23 @@
+"""Scenarios played in virtual time, and why they ended as they did."""
+
+import tempfile
+from pathlib import Path
+
+from quicpipe_lab.analysis.explain import why
+from quicpipe_lab.analysis.explain.causes import Verdict
+from quicpipe_lab.backends import base
+from quicpipe_lab.backends.sim.backend import SimBackend
+from quicpipe_lab.evidence import Evidence, open_run
+from quicpipe_lab.model.scenario import Scenario
+
+
+def play(scenario: Scenario, *, capture: bool = True) -> Evidence:
+    """Run it, and read back what it left."""
+    with tempfile.TemporaryDirectory() as folder:
+        backend = SimBackend(capture=capture, qlog=False)
+        base.run_in(backend, scenario, Path(folder), lambda _: None, certify=False)
+        return open_run(folder)
+
+
+def verdict_on(evidence: Evidence) -> Verdict:
+    return why(evidence.run, evidence.frames, evidence.epoch_unix_s)
