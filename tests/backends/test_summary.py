@@ -7,7 +7,7 @@ import pytest
 
 from quicpipe_lab.backends.summary import RunRecord, summarize
 from quicpipe_lab.model.event import Event
-from quicpipe_lab.model.result import Clock
+from quicpipe_lab.model.result import Clock, PortSearched
 from quicpipe_lab.model.scenario import Outcome
 from quicpipe_lab.resources import find_scenario
 
@@ -47,3 +47,19 @@ def test_the_outcome_is_the_path_when_the_steps_are_done(
     assert result.outcome is outcome
     if len(events) > 1:
         assert (result.rtt_s.relayed, result.rtt_s.direct) == (0.2, 0.08)
+
+
+def search_ended(node: str, t_s: float, **data: Any) -> Event:
+    return Event(t_s, node, "port-search-ended", {"opened": 0, "hit": None, **data})
+
+
+def test_a_search_is_both_sides_doing_and_the_first_that_there_was() -> None:
+    events = [
+        search_ended("bob", 2.1, found=True, probes=120, hit=113, took_s=1.0),
+        search_ended("alice", 2.0, found=True, probes=0, opened=256, took_s=0.9),
+        search_ended("alice", 9.0, found=False, probes=0, opened=1024, took_s=13.0),
+        done(10.0),
+    ]
+    record = RunRecord(Clock("CLOCK_MONOTONIC", 0.0), events=events)
+    result = summarize(find_scenario("port-search"), record, Path("run"), "netns")
+    assert result.search == PortSearched(True, 113, 120, 256, 0.9)

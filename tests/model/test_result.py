@@ -15,6 +15,7 @@ from quicpipe_lab.model.result import (
     Certified,
     Clock,
     NatDeclared,
+    PortSearched,
     RelayedBy,
     Rtts,
     RunResult,
@@ -54,6 +55,8 @@ _results = st.builds(
     | st.dictionaries(st.text(), st.builds(Certified, st.booleans(), _words, _words)),
     relayed_by=st.none()
     | st.builds(RelayedBy, _counts, st.none() | _counts, st.none() | st.text()),
+    search=st.none()
+    | st.builds(PortSearched, st.booleans(), st.none() | _counts, _counts, _counts, _seconds),
 )
 
 
@@ -97,6 +100,7 @@ def test_form_of_what_a_run_reports() -> None:
         ({"clock": {"kind": "monotonic"}}, "epoch_unix_s"),
         ({"certified": {"nat": {"verdict": "ok"}}}, "verdict"),
         ({"certified": ["nat"]}, "not a result"),
+        ({"search": {"lost": 1}}, "lost"),
         ({"surprise": 1}, "surprise"),
     ],
 )
@@ -106,7 +110,12 @@ def test_what_is_no_result_is_a_value_error(change: dict[str, Any], says: str) -
 
 
 @pytest.mark.parametrize(
-    ("version", "lacks"), [(1, ("certified", "relayed_by")), (2, ("relayed_by",))]
+    ("version", "lacks"),
+    [
+        (1, ("certified", "relayed_by", "search")),
+        (2, ("relayed_by", "search")),
+        (3, ("search",)),
+    ],
 )
 def test_results_of_earlier_versions_are_still_read(version: int, lacks: tuple[str, ...]) -> None:
     data = _minimal().to_json() | {"format": version}

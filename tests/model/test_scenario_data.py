@@ -91,6 +91,7 @@ def _scenarios(draw: st.DrawFn) -> Scenario:
         oob_delay_s=draw(st.floats(0, 10)),
         seed=draw(st.integers()),
         direct_after_bytes=draw(st.integers(0, 1 << 30)),
+        search=draw(st.booleans()),
     )
 
 

@@ -236,6 +236,8 @@ def test_an_unpinned_relay_needs_a_known_authority(programs: Programs) -> None:
         (["dial", *TO_NOBODY, "--idle-timeout", "soon"], b"", "--idle-timeout"),
         (["dial", *TO_NOBODY, "--connect-timeout", "0"], b"", "--connect-timeout"),
         (["dial", *TO_NOBODY, "--connect-timeout", "nan"], b"", "--connect-timeout"),
+        (["dial", *TO_NOBODY, "--search", "--search-rate", "0"], b"", "--search-rate"),
+        (["dial", *TO_NOBODY, "--search", "--search-rate", "nan"], b"", "--search-rate"),
         (["dial", *TO_NOBODY, "--direct-after", "-1"], b"", "--direct-after"),
         (["dial", *TO_NOBODY, "--alpn", ""], b"", "--alpn"),
         (["dial", *TO_NOBODY, "--alpn", "\u00e4"], b"", "--alpn"),

@@ -52,6 +52,28 @@ def test_the_table_for_a_program_and_the_figure(tmp_path: Path) -> None:
 
 
 @pytest.mark.netns
+def test_a_search_wins_what_punching_leaves(tmp_path: Path) -> None:
+    """A few of the 32: either side hard, both mappings not EIM, and one where both are hard."""
+    pairs = (
+        ("EIM/APDF", "APDM/APDF"),
+        ("APDM/APDF", "EIM/APDF"),
+        ("ADM/APDF", "APDM/ADF"),
+        ("APDM/APDF", "APDM/EIF"),
+    )
+    cells = [
+        cell
+        for row, column in pairs
+        for cell in cells_of(parse_nats(row), parse_nats(column), search=True)
+    ]
+    results = run_matrix(cells, tmp_path)
+    assert all(one.ok for one in results), results
+    assert [one.outcome for one in results] == [*[Outcome.DIRECT] * 3, Outcome.RELAYED]
+    searches = [one.search for one in results]
+    assert [one is not None and one.found for one in searches] == [True, True, True, False]
+    assert run_matrix(cells, tmp_path) == results  # read back, with what the searches took
+
+
+@pytest.mark.netns
 def test_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     cells = cells_of(parse_nats("EIM/EIF"), parse_nats("EIM/EIF,APDM/APDF"), 1)
     seen: list[CellResult] = []

@@ -57,6 +57,26 @@ def test_the_main_job_and_what_it_leaves(tmp_path: Path) -> None:
     assert times[-1] == result["times_s"]["total"]
 
 
+def test_a_port_search_takes_what_chance_says_and_is_the_same_each_time(tmp_path: Path) -> None:
+    first, second = (simulate("port-search", tmp_path / name) for name in "ab")
+    assert first["outcome"] == "direct"
+    assert 0 < first["search"]["hit"] <= first["search"]["probes"] <= 2048
+    assert first["search"] == second["search"]
+
+
+def test_without_the_other_sides_nat_there_is_nothing_to_search_for(tmp_path: Path) -> None:
+    """Both symmetric: --search is for any scenario, and does not make wonders."""
+    done = run_cli(
+        *("scenario", "symmetric-to-symmetric", "--backend", "sim", "--search", "--json"),
+        *("--run-dir", str(tmp_path)),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert result["outcome"] == "relayed"
+    assert (result["search"]["found"], result["search"]["hit"]) == (False, None)
+    assert result["search"]["probes"] == 2 * 2048
+
+
 @pytest.mark.parametrize("name", ["direct-dies", "long-way"])
 def test_one_seed_gives_one_run_to_the_last_byte(name: str, tmp_path: Path) -> None:
     folders = [tmp_path / number for number in "12"]
