@@ -111,6 +111,8 @@ def _of_chains(
             )
             reason = f"{pair}: of 256 ports that were opened, one is found"
             return Prediction(None if plain else Outcome.DIRECT, reason)
+        if search:
+            return Prediction(None, f"{pair}: both would have to guess a port, and seldom can")
         return Prediction(
             Outcome.RELAYED, f"{pair}: a filter waits for a port that nobody can know"
         )

@@ -48,11 +48,15 @@ def test_a_search_loses_nothing_and_does_not_mind_who_dials() -> None:
         assert found or not can_go_direct(one, other)
 
 
-def test_where_both_ports_would_have_to_be_guessed_the_relay_stays() -> None:
+def test_where_both_ports_would_have_to_be_guessed_it_takes_luck() -> None:
     apdm = MappingBehavior.ADDRESS_AND_PORT_DEPENDENT
     for one, other in itertools.product(CELLS, repeat=2):
         if one.mapping is other.mapping is apdm and not can_go_direct(one, other):
             assert not can_go_direct(one, other, search=True)
+            assert is_a_race(one, other, search=True)  # but luck may have it otherwise
+            assert not is_a_race(one, other)
+        elif can_go_direct(one, other, search=True):
+            assert not is_a_race(one, other, search=True)
 
 
 def test_plain_conntrack_makes_a_race_of_what_could_go_direct() -> None:

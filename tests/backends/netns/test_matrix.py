@@ -53,12 +53,12 @@ def test_the_table_for_a_program_and_the_figure(tmp_path: Path) -> None:
 
 @pytest.mark.netns
 def test_a_search_wins_what_punching_leaves(tmp_path: Path) -> None:
-    """A few of the 32: either side hard, both mappings not EIM, and one where both are hard."""
+    """A few of the 25: either side hard, and both mappings not EIM. (Of the seven that luck alone
+    can win no run says anything; virtual time does, with its seeds.)"""
     pairs = (
         ("EIM/APDF", "APDM/APDF"),
         ("APDM/APDF", "EIM/APDF"),
         ("ADM/APDF", "APDM/ADF"),
-        ("APDM/APDF", "APDM/EIF"),
     )
     cells = [
         cell
@@ -67,9 +67,8 @@ def test_a_search_wins_what_punching_leaves(tmp_path: Path) -> None:
     ]
     results = run_matrix(cells, tmp_path)
     assert all(one.ok for one in results), results
-    assert [one.outcome for one in results] == [*[Outcome.DIRECT] * 3, Outcome.RELAYED]
-    searches = [one.search for one in results]
-    assert [one is not None and one.found for one in searches] == [True, True, True, False]
+    assert [one.outcome for one in results] == [Outcome.DIRECT] * 3
+    assert all(one.search is not None and one.search.found for one in results)
     assert run_matrix(cells, tmp_path) == results  # read back, with what the searches took
 
 
