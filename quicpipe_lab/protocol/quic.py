@@ -1,7 +1,8 @@
 """aioquic's QuicConnection with what Quicpipe needs beyond its public API.
 
-The one file that uses private names of aioquic. tests/protocol/test_quic.py has a test for each,
-so that a new aioquic that moves one fails there and names it. Written against aioquic 1.7.2.
+The one file that uses private names of aioquic; sources.py knows by which modules it draws.
+tests/protocol/test_quic.py has a test for each, so that a new aioquic that moves one fails there
+and names it. Written against aioquic 1.7.2.
 """
 
 import ssl

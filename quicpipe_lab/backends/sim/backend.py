@@ -39,10 +39,6 @@ class SimBackend:
         self, scenario: Scenario, run_dir: Path, observe: Observer, *, certify: bool = False
     ) -> RunResult:
         """See Backend.run."""
-        if scenario.xdp is not Xdp.OFF:
-            raise UnsupportedBehaviorError(
-                "the simulator has no kernel for --xdp to relay in: use --backend netns"
-            )
         with ExitStack() as stack:
             run = SimRun(self, scenario, run_dir, observe, stack, certify=certify)
             with drawn_from(run.sources):
@@ -56,7 +52,8 @@ BACKEND = SimBackend()
 class SimRun:
     """One run, and the script's Stage. Without a ``run_dir`` it leaves no files.
 
-    Whoever drives its story does so within ``drawn_from(sources)``.
+    Raises UnsupportedBehaviorError. Whoever drives its story does so within
+    ``drawn_from(sources)``.
     """
 
     def __init__(
@@ -69,6 +66,10 @@ class SimRun:
         *,
         certify: bool = False,
     ) -> None:
+        if scenario.xdp is not Xdp.OFF:
+            raise UnsupportedBehaviorError(
+                "the simulator has no kernel for --xdp to relay in: use --backend netns"
+            )
         self.backend = backend
         self.scenario = scenario
         self.run_dir = run_dir

@@ -24,6 +24,7 @@ from quicpipe_lab.protocol.port_search import SearchLimits
 from quicpipe_lab.protocol.quic import RandomBytes
 from quicpipe_lab.protocol.relay import Relay
 from quicpipe_lab.protocol.relay_leg import RelayTrust, relay_configuration
+from quicpipe_lab.protocol.relay_limits import RelayLimits
 from quicpipe_lab.protocol.wire import Envelope
 from quicpipe_lab.shell.certificates import fingerprint
 
@@ -61,7 +62,7 @@ class Cast:
         self._relay_identity = identity(scenario.seed, "relay")
         self._accepter_identity = identity(scenario.seed, "accepter")
 
-    def relay(self) -> RelayActor:
+    def relay(self, limits: RelayLimits | None = None) -> RelayActor:
         """Ready at once; made anew, it is the same one, restarted."""
         node = self._scenario.relay
         certificate, private_key = self._relay_identity
@@ -71,6 +72,7 @@ class Cast:
             private_key=private_key,
             random=self._random,
             own_addresses=set(self._relay_addresses),
+            limits=limits,
             qlog=traces.qlog,
             keylog=traces.keylog,
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from quicpipe_lab import simulate
 from quicpipe_lab.backends import base
 from quicpipe_lab.backends.matrix import Cell
 from quicpipe_lab.backends.sim.backend import SimBackend
@@ -23,6 +24,7 @@ from quicpipe_lab.model.scenario import (
     Step,
     Transfer,
     WaitFor,
+    Xdp,
 )
 
 DIRECT, RELAYED = WaitFor(path=Outcome.DIRECT), WaitFor(path=Outcome.RELAYED)
@@ -92,6 +94,12 @@ def test_the_kernel_refuses_by_name_what_only_the_simulator_has(
 ) -> None:
     with pytest.raises(UnsupportedBehaviorError, match=f"{says}.*--backend sim"):
         base.run(scenario(NatBehavior(), DIRECT, step), backend="netns", run_dir=tmp_path)
+
+
+@pytest.mark.parametrize("mode", [Xdp.ON, Xdp.GENERIC])
+def test_the_simulator_refuses_by_name_what_only_the_kernel_has(mode: Xdp) -> None:
+    with pytest.raises(UnsupportedBehaviorError, match=r"no kernel for --xdp.*--backend netns"):
+        simulate(replace(scenario(NatBehavior(), DIRECT), xdp=mode))
 
 
 @pytest.mark.parametrize(
