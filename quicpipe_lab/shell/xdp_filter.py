@@ -142,16 +142,9 @@ class Filter:
         bpf.update(self._program.map_fd("layer2"), _NUMBER.pack(index), _NUMBER.pack(layer2))
         least = self._config.max_packet_bytes or mtu
         self._config.max_packet_bytes = min(least, mtu)
-        if mode is not None:
-            self._program.attach(interface, mode)
-            reason = "asked for"
-        else:
-            try:
-                self._program.attach(interface, Mode.NATIVE)
-                mode, reason = Mode.NATIVE, "the driver runs XDP itself"
-            except QuicpipeLabError as error:
-                self._program.attach(interface, Mode.GENERIC)
-                mode, reason = Mode.GENERIC, f"the driver does not run XDP ({error})"
+        mode, reason = self._attach(interface, mode)
+        if layer2 is Layer2.ROUTED and (settings := xdp_interface.forbidden_to_forward(interface)):
+            reason += f"; userspace forwards until {' and '.join(settings)} is 1"
         attachment = Attachment(interface, mode, layer2, reason)
         self._attachments[interface] = attachment
         return attachment
@@ -266,6 +259,18 @@ class Filter:
         return len(self._table)
 
     # Parts
+
+    def _attach(self, interface: str, mode: Mode | None) -> tuple[Mode, str]:
+        """In which mode, and why."""
+        if mode is not None:
+            self._program.attach(interface, mode)
+            return mode, "asked for"
+        try:
+            self._program.attach(interface, Mode.NATIVE)
+        except QuicpipeLabError as error:
+            self._program.attach(interface, Mode.GENERIC)
+            return Mode.GENERIC, f"the driver does not run XDP ({error})"
+        return Mode.NATIVE, "the driver runs XDP itself"
 
     def _take_rejected(self, record: bytes) -> None:
         length = len(record) - ctypes.sizeof(Address)

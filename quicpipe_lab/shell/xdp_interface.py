@@ -11,6 +11,7 @@ from quicpipe_lab.shell.xdp_layout import Layer2
 _SIOCGIFFLAGS, _SIOCGIFNETMASK, _SIOCGIFMTU = 0x8913, 0x891B, 0x8921
 _IFF_POINTOPOINT = 0x10
 _IPV6_ADDRESSES = Path("/proc/thread-self/net/if_inet6")
+_SETTINGS = Path("/proc/sys/net")
 _IPV6_SCOPE_GLOBAL = 0
 
 
@@ -35,6 +36,20 @@ def layer2_of(interface: str) -> Layer2:
     host_bits = [*_ipv4_host_bits(interface), *_ipv6_host_bits(interface)]
     is_narrow = bool(host_bits) and max(host_bits) <= 2
     return Layer2.SWAP if is_narrow else Layer2.ROUTED
+
+
+def forbidden_to_forward(interface: str) -> list[str]:
+    """The settings without which the kernel tells no routes for an interface's addresses."""
+    versions = {"ipv4": _ipv4_host_bits(interface), "ipv6": _ipv6_host_bits(interface)}
+    return [
+        f"net.{version}.conf.{interface}.forwarding"
+        for version, addresses in versions.items()
+        if addresses and not _is_set(f"{version}/conf/{interface}/forwarding")
+    ]
+
+
+def _is_set(setting: str) -> bool:
+    return (_SETTINGS / setting).read_text().strip() != "0"
 
 
 def _ipv4_host_bits(interface: str) -> list[int]:

@@ -168,7 +168,10 @@ def test_elsewhere_the_kernels_routes_say_which(
 
     def check() -> None:
         index = _index("relay")
-        assert filter_.attach("relay").layer2 is Layer2.ROUTED
+        attachment = filter_.attach("relay")
+        assert attachment.layer2 is Layer2.ROUTED
+        settings = "net.ipv4.conf.relay.forwarding and net.ipv6.conf.relay.forwarding"
+        assert attachment.reason.endswith(f"; userspace forwards until {settings} is 1")
         try:
             for name in ("IPv4", "IPv6"):
                 assert ask(filter_, CORPUS[name].data, index).reason is FilterReason.NO_ROUTE
