@@ -9,7 +9,7 @@ from quicpipe_lab.backends.sim.link import Interface
 from quicpipe_lab.backends.sim.memory import Memory
 from quicpipe_lab.backends.sim.nat import COMPLAINTS
 from quicpipe_lab.backends.sim.node import Hooks, Node
-from quicpipe_lab.backends.sim.packet import Echo, IcmpError, Packet, Udp
+from quicpipe_lab.backends.sim.packet import Echo, IcmpError, Packet, Udp, has_bad_port
 from quicpipe_lab.backends.sim.table import FilterSeen, Remote, Table
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
@@ -47,11 +47,15 @@ class FirewallHooks(Hooks):
             self._pings.note((packet.source, packet.identifier, packet.destination), now_s)
         if not isinstance(packet, Udp):
             return packet
-        policy = self._behavior.udp
+        policy, is_elsewhere = self._behavior.udp, False
+        if packet.flipped_bits:
+            is_elsewhere = has_bad_port(packet, source=False)
         if policy is not UdpPolicy.OPEN and (
-            policy is UdpPolicy.BLOCKED or packet.destination.port != _HTTP3_PORT
+            policy is UdpPolicy.BLOCKED or is_elsewhere or packet.destination.port != _HTTP3_PORT
         ):
             return None
+        if is_elsewhere or (packet.flipped_bits and has_bad_port(packet, source=True)):
+            return packet  # it opens the way for somebody who is not there
         self._contacts.note(self._contact(packet.source, packet.destination), now_s)
         self._flows.note((packet.source, packet.destination), now_s)
         return packet
@@ -59,6 +63,8 @@ class FirewallHooks(Hooks):
     def _inbound(self, packet: Packet) -> Packet | None:
         now_s = self._clock.now
         if isinstance(packet, Udp):
+            if packet.flipped_bits and self._is_strange(packet):
+                return None
             contact = self._contact(packet.destination, packet.source)
             if self._contacts.has(contact, now_s):
                 if self._refreshed_by_both:
@@ -69,6 +75,11 @@ class FirewallHooks(Hooks):
                 self._node.complain(packet, complaint, self._wan.addresses)
             return None
         return packet if self._is_related(packet, now_s) else None
+
+    def _is_strange(self, packet: Udp) -> bool:
+        """Whether its flipped bits make it a packet that nobody asked for."""
+        by_port = self._behavior.filtering is FilteringBehavior.ADDRESS_AND_PORT_DEPENDENT
+        return has_bad_port(packet, source=False) or (by_port and has_bad_port(packet, source=True))
 
     def _is_related(self, packet: Packet, now_s: float) -> bool:
         """conntrack's ``established,related`` for what is not UDP."""

@@ -68,7 +68,7 @@ class Masquerade(Hooks):
 
     def _outbound(self, packet: Udp, host: str, now_s: float) -> Udp | None:
         if packet.flipped_bits:
-            return None  # nobody answers to its inside source
+            return packet  # conntrack calls it invalid, and does not translate it
         flow = self._conntrack.outbound(packet.source, packet.destination, host, now_s)
         return None if flow is None else packet._replace(source=flow.external)
 
@@ -126,7 +126,7 @@ class OverloadingNat(Masquerade):
 
     def _outbound(self, packet: Udp, host: str, now_s: float) -> Udp | None:
         translated = super()._outbound(packet, host, now_s)
-        if translated is not None:
+        if translated is not None and translated is not packet:
             self._peers.note((translated.source, translated.destination), now_s)
         return translated
 

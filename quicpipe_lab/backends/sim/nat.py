@@ -13,7 +13,14 @@ from quicpipe_lab.backends.sim.echoes import Echoes
 from quicpipe_lab.backends.sim.link import Interface
 from quicpipe_lab.backends.sim.memory import Memory
 from quicpipe_lab.backends.sim.node import Hooks
-from quicpipe_lab.backends.sim.packet import Complaint, Echo, IcmpError, Packet, Udp
+from quicpipe_lab.backends.sim.packet import (
+    Complaint,
+    Echo,
+    IcmpError,
+    Packet,
+    Udp,
+    has_bad_port,
+)
 from quicpipe_lab.backends.sim.ports import Pool
 from quicpipe_lab.backends.sim.table import FilterSeen, MappingSeen, Remote, Table
 from quicpipe_lab.model.address import TransportAddress
@@ -164,6 +171,11 @@ class MappingNat(Hooks):
     def _inbound(self, packet: Udp) -> Udp | None:
         source, destination, data, ttl, flipped_bits = packet
         now_s = self._clock.now
+        if flipped_bits and (
+            has_bad_port(packet, source=False)
+            or (has_bad_port(packet, source=True) and self._filters and not self._by_address)
+        ):
+            return None  # nobody has the port, or has sent there; it is not worth an error
         mapping = self._by_external.get(destination)
         if mapping is None or now_s >= mapping.refreshed_s + self._lifetime_s:
             self._refuse(packet)

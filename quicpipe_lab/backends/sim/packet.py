@@ -103,6 +103,13 @@ def has_bad_ip_header(packet: Packet) -> bool:
     return any(bit < _IPV4_HEADER_BYTES * 8 for bit in packet.flipped_bits)
 
 
+def has_bad_port(packet: Udp, *, source: bool) -> bool:
+    """Whether a flipped bit makes it another one's port: the source's, or the destination's."""
+    header = _IPV6_HEADER_BYTES if version_of(packet.source.host) == 6 else _IPV4_HEADER_BYTES
+    first = (header if source else header + 2) * 8
+    return any(first <= bit < first + 16 for bit in packet.flipped_bits)
+
+
 def flip(packet: Packet, bit: int) -> Packet:
     """With one bit changed, or changed back."""
     bits = packet.flipped_bits
