@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 from quicpipe_lab import pictures
 from quicpipe_lab.analysis import matrix as analysis
-from quicpipe_lab.analysis.explain import why
+from quicpipe_lab.analysis.explain import explain
 from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
 from quicpipe_lab.evidence import Evidence, open_run
 from quicpipe_lab.report.tables import Table, commands, tables
+from quicpipe_lab.shell import pcapng
 
 
 class Figure(NamedTuple):
@@ -39,6 +40,8 @@ def run_page(evidence: Evidence) -> str:
     """All of a run."""
     run = evidence.run
     result = run.result
+    with pcapng.many_tuples():
+        explanation = explain(run, evidence.frames, evidence.epoch_unix_s)
     verdict = "broken off"
     if result is not None:
         verdict = f"{result.outcome}, " + ("as expected" if result.ok else "NOT as expected")
@@ -47,10 +50,10 @@ def run_page(evidence: Evidence) -> str:
         verdict=verdict,
         good=result is not None and result.ok,
         summary=run.scenario.summary,
-        notes=[*evidence.warnings, *([result.failure] if result and result.failure else [])],
-        cause=why(run, evidence.frames, evidence.epoch_unix_s).sentence,
+        notes=evidence.warnings,
+        cause=explanation.verdict.sentence,
         figures=list(_figures(evidence)),
-        tables=tables(run),
+        tables=tables(run, explanation.timeline),
         commands=commands(run),
     )
 

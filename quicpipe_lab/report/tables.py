@@ -1,11 +1,12 @@
 """What a run's page says in tables, as plain rows of text."""
 
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from quicpipe_lab.analysis.explain.timeline import Happening
 from quicpipe_lab.analysis.plots.tree import describe_link
 from quicpipe_lab.analysis.run_files import LAB, Run
-from quicpipe_lab.analysis.sentences import sentence
 from quicpipe_lab.analysis.units import amount, duration
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Scenario
@@ -20,9 +21,9 @@ class Table(NamedTuple):
     folded: bool = False
 
 
-def tables(run: Run) -> list[Table]:
+def tables(run: Run, happenings: Sequence[Happening]) -> list[Table]:
     """Those that have rows, in the order of the page."""
-    found = [_results(run), _paths(run.result), _nats(run), _links(run), _events(run)]
+    found = [_results(run), _paths(run.result), _nats(run), _links(run), _timeline(happenings)]
     return [table for table in found if table.rows]
 
 
@@ -39,6 +40,8 @@ def _results(run: Run) -> Table:
     if result.clock is not None:
         began = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(result.clock.epoch_unix_s))
         rows.append(["began", began])
+    if result.failure:
+        rows.append(["failed", result.failure])
     times = result.times_s
     for text, start, end in (
         ("lab up after", 0.0, times.lab_up),
@@ -106,13 +109,9 @@ def _links(run: Run) -> Table:
     return Table("Links", ["link", "what it does", "its packets"], rows, folded=True)
 
 
-def _events(run: Run) -> Table:
-    rows = []
-    for event in run.events:
-        text = sentence(event)
-        if text is not None:
-            rows.append([f"{event.t_s:.3f} s", event.node, text])
-    return Table("Events", ["time", "node", "what happened"], rows, folded=True)
+def _timeline(happenings: Sequence[Happening]) -> Table:
+    rows = [[f"{one.t_s:.6f} s", one.node, one.text] for one in happenings]
+    return Table("Everything in order", ["time", "node", "what happened"], rows, folded=True)
 
 
 def commands(run: Run) -> list[tuple[str, str]]:
@@ -121,6 +120,7 @@ def commands(run: Run) -> list[tuple[str, str]]:
     found = [("the same again", f"quicpipe-lab scenario {where}/scenario.json")]
     if _is_bundled(run.scenario):
         found.insert(0, ("as it is bundled", f"quicpipe-lab scenario {run.scenario.name}"))
+    found.append(("why it ended so", f"quicpipe-lab explain {where}"))
     if (where / "capture.pcapng").exists():
         found.append(("its packets", f"quicpipe-lab capture {where}"))
         found.append(("its packets, decrypted", f"wireshark {where}/capture.pcapng"))

@@ -1,8 +1,10 @@
 """The page about a run: what it says, that it needs nothing else, and that a browser shows it."""
 
+import html
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,8 +12,11 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from quicpipe_lab import resources
+from quicpipe_lab.analysis.explain import why
 from quicpipe_lab.analysis.plots import style
 from quicpipe_lab.cli import main
+from quicpipe_lab.model.scenario_data import dump_scenario
 from quicpipe_lab.pictures import PICTURES
 from quicpipe_lab.report import page
 from quicpipe_lab.report.svg import css_variables
@@ -35,9 +40,10 @@ def test_a_run_with_all_that_is_known_of_it(nat_to_nat_page: str, real_run: Runs
         "least round trip",
         "port assignment",  # declared and measured
         "cut the way between core and relay",  # an event
+        why(evidence.run, evidence.frames, evidence.epoch_unix_s).sentence,
         f"quicpipe-lab scenario {evidence.run.directory}/scenario.json",
     ):
-        assert said in text, said
+        assert html.escape(said, quote=False) in text.replace("&#39;", "'"), said
 
 
 @pytest.mark.netns
@@ -105,6 +111,19 @@ def test_what_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
         complaint = capsys.readouterr().err
         assert complaint.count("\n") == 1
         assert says in complaint
+
+
+def test_without_matplotlib_it_is_said_what_to_install(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = resources.find_scenario("nat-to-nat")
+    (tmp_path / "scenario.json").write_text(dump_scenario(scenario))
+    for name in [one for one in sys.modules if one.startswith("quicpipe_lab.analysis.plots")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for command in (["plot", str(tmp_path), "topology"], ["report", str(tmp_path)]):
+        assert main(command) == 3
+        assert "pip install 'quicpipe-lab[plot]'" in capsys.readouterr().err
 
 
 def test_a_matrix_has_a_page_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
