@@ -72,7 +72,7 @@ class Program:
         with _named_to_bcc(headers) as flags:
             try:
                 self._bpf: Any = self._bcc.BPF(
-                    text=text, cflags=[*flags, f"-I{source.parent}", *defined]
+                    text=text, cflags=[*flags, f"-I{source.resolve().parent}", *defined]
                 )
             except Exception as error:  # bcc raises nothing more precise, here and below
                 raise QuicpipeLabError(

@@ -91,7 +91,8 @@ class Filter:
         ``capacity``: bindings, up to 2 million; ``memory_bytes`` says what they take.
         ``unbound_per_s``: so many packets to unbound IDs a second may go up to userspace, on each
         CPU; what is more is dropped while the relay's addresses are known here and all of its
-        bindings are (they are certain to be nobody's then). 0 lets all of them pass.
+        bindings are (they are certain to be nobody's then; once something did not fit, some may
+        be). 0 lets all of them pass.
 
         Raises BackendUnavailableError where this machine or this user cannot.
         """
