@@ -49,6 +49,7 @@ def _relay(arguments: argparse.Namespace) -> int:
         keylog=arguments.keylog,
         xdp=tuple(arguments.xdp or _xdp_interfaces()),
         xdp_mode=arguments.xdp_mode,
+        xdp_next_hop=arguments.xdp_next_hop,
         xdp_capacity=arguments.xdp_capacity,
     )
     return relay_program.run_relay(options)
@@ -91,6 +92,13 @@ def _add_relay(commands: Any) -> None:
         choices=("native", "generic", "offload"),
         help="in the interface's driver, behind it, or in its hardware; default: native, where the"
         " driver cannot generic",
+    )
+    parser.add_argument(
+        "--xdp-next-hop",
+        choices=("back", "routes"),
+        help="where the kernel sends to: back to the neighbour that a packet came from, right where"
+        " all come from one, as from a gateway; or where the kernel's routes lead, which needs"
+        " net.ipv4.conf.IFACE.forwarding; default: back on links with room for one neighbour only",
     )
     parser.add_argument(
         "--xdp-capacity",

@@ -35,6 +35,8 @@ class RelayOptions:
     ``offload``: let the kernel join and split runs of datagrams (GRO and GSO), which is faster;
     a capture on a virtual interface then shows a run as one packet of up to 64 kB. ``xdp``: the
     interfaces to forward on in the kernel; ``xdp_mode`` None is the best that each can do.
+    ``xdp_next_hop``: ``back`` to the neighbour that a packet came from, or where ``routes`` lead;
+    None is by what neighbours the interface can have.
     """
 
     certificate_directory: Path | None = None
@@ -49,6 +51,7 @@ class RelayOptions:
     keylog: Path | None = None
     xdp: tuple[str, ...] = ()
     xdp_mode: str | None = None
+    xdp_next_hop: str | None = None
     xdp_capacity: int = 4096
     offload: bool = True
     limits: RelayLimits = field(default_factory=RelayLimits)
@@ -131,13 +134,28 @@ def _load_filter(
 ) -> RelayAccelerator:
     from quicpipe_lab.shell.xdp import Mode
     from quicpipe_lab.shell.xdp_filter import Filter
+    from quicpipe_lab.shell.xdp_layout import Layer2
 
     kernel = stack.enter_context(Filter.open(capacity=options.xdp_capacity))
     if not ipaddress.ip_address(address.host.partition("%")[0]).is_unspecified:
         kernel.set_own_addresses([address])
     mode = None if options.xdp_mode is None else Mode(options.xdp_mode)
-    attachments = [kernel.attach(interface, mode) for interface in options.xdp]
+    layer2 = {None: None, "back": Layer2.SWAP, "routes": Layer2.ROUTED}[options.xdp_next_hop]
+    attachments = []
+    for interface in options.xdp:
+        attachment = kernel.attach(interface, mode, layer2)
+        if attachment.layer2 is Layer2.ROUTED and not _forwards(interface):
+            idle = "; but it forwards nothing before net.ipv4.conf.{}.forwarding is 1, or with"
+            idle += " --xdp-next-hop back"
+            attachment = attachment._replace(reason=attachment.reason + idle.format(interface))
+        attachments.append(attachment)
     return RelayAccelerator(kernel, address.port, options.limits.bindings, attachments)
+
+
+def _forwards(interface: str) -> bool:
+    """Whether the kernel says to XDP programs where its routes lead."""
+    setting = Path("/proc/sys/net/ipv4/conf") / interface / "forwarding"
+    return setting.read_text().strip() == "1"
 
 
 def _show(text: str) -> None:

@@ -156,6 +156,27 @@ def test_a_relay_whose_link_is_carried_by_a_process(tmp_path: Path) -> None:
     )
 
 
+def test_ipv6_is_relayed_by_the_filter_as_well(tmp_path: Path) -> None:
+    scenario = dataclasses.replace(resources.find_scenario("ipv6-to-ipv6"), xdp=Xdp.ON)
+    by = run(scenario, tmp_path).relayed_by
+    assert by is not None
+    assert by.filter_share > 0.5  # the handshake is userspace's, and soon the path is direct
+
+
+def test_a_relay_that_may_not_ask_for_routes_says_what_to_do(two_homes: Lab) -> None:
+    output, writer = os.pipe()
+    argv = ["quicpipe-lab", "relay", "--ephemeral", "--xdp", "core", "--xdp-next-hop", "routes"]
+    with os.fdopen(output) as lines:
+        process = two_homes.spawn("relay", argv, stdout=writer)
+        os.close(writer)
+        said = [lines.readline() for _ in range(3)]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert said[2].startswith("xdp: core native: ")
+    assert "net.ipv4.conf.core.forwarding" in said[2]
+    assert "--xdp-next-hop back" in said[2]
+
+
 def test_without_xdp_all_is_userspaces(tmp_path: Path) -> None:
     by = run(resources.find_scenario("symmetric-to-symmetric"), tmp_path).relayed_by
     assert by == RelayedBy(by.userspace if by else 0)
