@@ -3,16 +3,19 @@
 Every few milliseconds, in the middle of its work and from within its own loop, it does the next of
 what its first argument names: ``bindings`` takes one out of the kernel's maps, so that userspace
 forwards for it until the kernel asks; ``port`` switches the kernel's part off or on; ``interface``
-detaches the program from the interface or attaches it.
+detaches the program from the interface or attaches it. With ``limits`` it rests, and allows each
+sender ``LIMIT_PER_S``.
 """
 
 import itertools
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from quicpipe_lab.protocol.connection_id import ConnectionIdGenerator
 from quicpipe_lab.protocol.relay import Relay
+from quicpipe_lab.protocol.relay_limits import RelayLimits
 from quicpipe_lab.shell import relay_program
 from quicpipe_lab.shell.relay_accelerator import RelayAccelerator
 from quicpipe_lab.shell.relay_program import RelayOptions, run_relay
@@ -22,6 +25,7 @@ from tests.bench._relay_load import RECEIVER_KEY
 
 INTERVAL_S = 0.002
 INTERFACE = "core"
+LIMIT_PER_S = 1_500
 RECEIVER_IDS, NUM_IDS = ConnectionIdGenerator(RECEIVER_KEY, relay_leg=False), 4
 """The sender's stays: without it the kernel takes the sender for nobody."""
 
@@ -50,16 +54,25 @@ class Restless(RelayAccelerator):
             self._table.detach(INTERFACE)
 
 
-WHAT, mode, certificates, events, host, port = sys.argv[1:]
-MODE = Mode(mode)
-relay_program.RelayAccelerator = Restless  # type: ignore[attr-defined, assignment]
-run_relay(
-    RelayOptions(
+def main() -> None:
+    limits = RelayLimits()
+    if WHAT == "limits":
+        limits = replace(limits, packets_per_s=LIMIT_PER_S)
+    else:
+        relay_program.RelayAccelerator = Restless  # type: ignore[attr-defined, assignment]
+    options = RelayOptions(
         certificate_directory=Path(certificates),
         host=host,
         port=int(port),
         events=events,
         xdp=(INTERFACE,),
         xdp_mode=MODE,
+        limits=limits,
     )
-)
+    run_relay(options)
+
+
+if __name__ == "__main__":
+    WHAT, mode, certificates, events, host, port = sys.argv[1:]
+    MODE = Mode(mode)
+    main()

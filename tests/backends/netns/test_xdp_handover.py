@@ -18,6 +18,7 @@ from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.topology import CORE, Host, Link, Relay, Topology
 from quicpipe_lab.protocol.connection_id import ConnectionIdGenerator
 from tests.backends.netns.remote import Sockets, sockets_of
+from tests.backends.netns.restless_relay import LIMIT_PER_S
 from tests.bench._relay_load import RECEIVER_KEY, SENDER_KEY, register
 
 pytestmark = [pytest.mark.netns, pytest.mark.bpf]
@@ -84,6 +85,17 @@ def test_no_datagram_is_lost_or_doubled(what: str, mode: str, lab: Lab, tmp_path
         assert userspace >= xdp["restored"] > 10
     else:
         assert userspace > COUNT / 20
+
+
+def test_a_sender_is_kept_to_its_rate_by_both_together(lab: Lab, tmp_path: Path) -> None:
+    seen, xdp, userspace = relay_restlessly("limits", "native", lab, tmp_path)
+    # At first the kernel lets everything pass, a tenth of a second or what a busy machine makes of
+    # it; then what was too much is paid back, and userspace lets pass what may.
+    assert xdp["datagrams"]["forwarded"] > LIMIT_PER_S / 20
+    assert userspace > 0
+    assert len(seen) == xdp["datagrams"]["forwarded"] + userspace
+    assert LIMIT_PER_S / 2 < len(seen) < 2.4 * LIMIT_PER_S  # in a second, and a little
+    assert xdp["datagrams"]["rate_limited"] == COUNT - xdp["datagrams"]["forwarded"]
 
 
 def relay_restlessly(
