@@ -44,6 +44,7 @@ _PAYLOAD_BYTES = 1200
 _HOPS = 255
 _REPEATS = 250
 _ROUNDS = 400
+_TRIES = 20
 _SPREAD_FLOWS = 20_000
 _SWAP = "only swaps MAC addresses"
 
@@ -85,19 +86,20 @@ def _run() -> list[Row]:
         bindings = list(_million())
         added = 0
         for count in _COUNTS:
-            started = time.perf_counter()
+            started, started_cpu = time.perf_counter(), time.thread_time()
             filter_.add_redirects(bindings[added : count - 2])
-            took_s, added = time.perf_counter() - started, max(count - 2, 0)
+            took_s, cpu_s = time.perf_counter() - started, time.thread_time() - started_cpu
+            added = max(count - 2, 0)
             rows += _hits(filter_, swap, count)
         rows += _steps(filter_)
         rows += _spread(filter_, swap, bindings)
         rows.append(
             Row(
-                f"binding {_COUNTS[-1] - _COUNTS[-2]:,} IDs at once",
-                took_s,
+                f"binding {_COUNTS[-1] - _COUNTS[-2]:,} IDs at once, CPU time",
+                cpu_s,
                 "s",
                 limit=_REGISTRATION_LIMIT_S,
-                note=f"{(_COUNTS[-1] - _COUNTS[-2]) / took_s:,.0f} a second",
+                note=f"{took_s:.1f} s by the clock, which others share",
             )
         )
     return rows
@@ -146,15 +148,11 @@ def _payload(connection_id: bytes) -> bytes:
 
 def _hits(filter_: Filter, swap: Program, count: int) -> list[Row]:
     flows = _flows()
-    before = filter_.counters()[FilterReason.FORWARDED]
     times = alternate(
         _ROUNDS,
         swap=lambda: _time(swap.fd, flows["IPv4"].honest, XDP_TX),
         **{name: functools.partial(_hit, filter_, flow) for name, flow in flows.items()},
     )
-    forwarded = filter_.counters()[FilterReason.FORWARDED] - before
-    if forwarded != (expected := (_ROUNDS + 1) * len(flows) * (_REPEATS + 1)):
-        raise AssertionError(f"{forwarded} of {expected} packets were forwarded")
     least = median(times["swap"])
     what = f"{count:,} bindings"
     return [
@@ -174,16 +172,20 @@ def _hits(filter_: Filter, swap: Program, count: int) -> list[Row]:
 
 
 def _hit(filter_: Filter, flow: _Flow) -> float:
-    """As the module's docstring says."""
+    """As the module's docstring says. Again, where the decision's second was over in between."""
     table = filter_._table
     slot = table._senders[flow.source].slot
     offset = int(Sender.address.offset)
-    bpf.run_on_packet(filter_.program_fd, flow.honest)
-    table._sender_records.write_at(slot, offset, pack_address(flow.itself))
-    try:
-        return _time(filter_.program_fd, flow.circular, XDP_TX)
-    finally:
+    for _ in range(_TRIES):
+        bpf.run_on_packet(filter_.program_fd, flow.honest)
+        table._sender_records.write_at(slot, offset, pack_address(flow.itself))
+        before = filter_.counters()[FilterReason.FORWARDED]
+        run = bpf.run_on_packet(filter_.program_fd, flow.circular, _REPEATS)
+        after = filter_.counters()[FilterReason.FORWARDED]
         table._sender_records.write_at(slot, offset, pack_address(flow.source))
+        if run.verdict == XDP_TX and after - before == _REPEATS:
+            return run.duration_ns
+    raise AssertionError("not all of a run's packets were forwarded")
 
 
 def _time(program_fd: int, packet: bytes, verdict: int, repeats: int = _REPEATS) -> float:
