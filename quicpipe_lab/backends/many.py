@@ -17,8 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import get_all_start_methods, get_context, parent_process
-from multiprocessing.context import BaseContext
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from quicpipe_lab.backends.base import Backend, run_in
@@ -129,7 +128,9 @@ def _result_of(scenario: Scenario, run_dir: Path, status: int) -> RunResult:
 def _simulated(tasks: Sequence[Task], manner: Manner) -> Iterator[tuple[int, RunResult]]:
     with ProcessPoolExecutor(
         min(manner.jobs or os.cpu_count() or 1, max(1, len(tasks))),
-        mp_context=_processes(),
+        # No forks, for whoever calls us may have threads; no forkserver, which leaves its folder in
+        # /tmp where it is killed.
+        mp_context=get_context("spawn"),
         initializer=_be_a_worker,
     ) as pool:
         futures: dict[Future[RunResult], int] = {}
@@ -140,15 +141,6 @@ def _simulated(tasks: Sequence[Task], manner: Manner) -> Iterator[tuple[int, Run
                 yield futures[future], future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _processes() -> BaseContext:
-    """Not plain forks: whoever calls us may have threads, and a fork copies their locks."""
-    if "forkserver" not in get_all_start_methods():
-        return get_context("spawn")
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["quicpipe_lab.backends.sim.backend"])
-    return context
 
 
 def _be_a_worker() -> None:

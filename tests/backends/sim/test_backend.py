@@ -138,7 +138,14 @@ def test_relaying_in_a_kernel_is_refused_by_name(tmp_path: Path) -> None:
 def test_where_the_matrix_is_killed_no_worker_is_left(tmp_path: Path) -> None:
     """Workers end because nobody is there who wants their work, not by a signal of ours."""
     command = [*COMMAND, "matrix", "--backend", "sim", "--trials", "50", "--run-dir", str(tmp_path)]
-    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as process:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with subprocess.Popen(
+        command,
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"TMPDIR": str(temporary)},
+    ) as process:
         end_s = time.monotonic() + DEADLINE_S
         while not list(tmp_path.glob("*/result.json")):
             assert time.monotonic() < end_s
@@ -146,3 +153,4 @@ def test_where_the_matrix_is_killed_no_worker_is_left(tmp_path: Path) -> None:
     with pytest.raises(ProcessLookupError):  # nobody of its group is there
         while time.monotonic() < end_s:
             os.killpg(process.pid, 0)
+    assert not list(temporary.iterdir())
