@@ -26,10 +26,14 @@ class Evidence:
 
     @property
     def epoch_unix_s(self) -> float:
-        """The Unix time at which the run's clock stood at 0; of a run without a result, that of
-        its first frame."""
+        """The Unix time at which the run's clock stood at 0; where nothing tells, that of the
+        first frame."""
         if self.run.result is not None and self.run.result.clock is not None:
             return self.run.result.clock.epoch_unix_s
+        for event in self.run.named("lab-up"):
+            told = event.data.get("epoch_unix_s")
+            if isinstance(told, int | float):
+                return float(told)
         return min((frame.time_ns for frame in self.frames), default=0) / 1e9
 
     @property
@@ -69,4 +73,6 @@ def _capture(directory: Path) -> Capture | None:
     if not spool.exists():
         return None
     spooled = capture.read_spool(spool)
-    return Capture(spooled.frames, spooled.interfaces, b"", spooled.dropped is not None)
+    # The secrets are gathered at a run's end, and stand in a file a program until then.
+    secrets = b"".join(path.read_bytes() for path in sorted((directory / "keys").glob("*.log")))
+    return Capture(spooled.frames, spooled.interfaces, secrets, spooled.dropped is not None)

@@ -100,7 +100,7 @@ class _Run:
         self._lab = lab = self._stack.enter_context(
             Lab(self.scenario.topology, fork=self.backend.fork_labs, seed=self.scenario.seed)
         )
-        self._script.note("lab-up")
+        self._script.note("lab-up", epoch_unix_s=self.record.clock.epoch_unix_s)
         self._certification = None
         if certify:  # goes on while the lab gets ready
             self._certification = Certification(lab)

@@ -100,7 +100,7 @@ class SimRun:
 
     def story(self) -> Story:
         """Play, and gather what is left."""
-        self._script.note("lab-up")
+        self._script.note("lab-up", epoch_unix_s=self.record.clock.epoch_unix_s)
         yield from self._script.story()
         self._script.note_links(self.network.link_counters())
         self._script.note("lab-down")
