@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import socket
 import sys
 from contextlib import ExitStack
@@ -119,6 +120,8 @@ def _accelerator(
             raise QuicpipeLabError(f"--xdp {interface}: there is no such interface") from None
     if options.xdp_capacity > MAX_CAPACITY:
         raise QuicpipeLabError(f"--xdp-capacity: the filter holds up to {MAX_CAPACITY} IDs")
+    if not _may_load_programs():
+        raise BackendUnavailableError("--xdp needs root", "run it as root: sudo quicpipe-lab")
     try:
         return _load_filter(options, address, stack)
     except BackendUnavailableError:
@@ -150,6 +153,17 @@ def _load_filter(
             attachment = attachment._replace(reason=attachment.reason + idle.format(interface))
         attachments.append(attachment)
     return RelayAccelerator(kernel, address.port, options.limits.bindings, attachments)
+
+
+def _may_load_programs() -> bool:
+    """Asked first, for bcc says it in words of its own, and wrongly. See capabilities(7)."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return True  # where that is unknown, loading tells
+    (effective,) = re.findall(r"CapEff:\s*([0-9a-f]+)", status.read_text())
+    network, all_of_it, bpf = 1 << 12, 1 << 21, 1 << 39
+    held = int(effective, 16)
+    return bool(held & all_of_it) or held & (network | bpf) == network | bpf
 
 
 def _forwards(interface: str) -> bool:

@@ -22,6 +22,7 @@ from quicpipe_lab.protocol.events import RelayLost
 from quicpipe_lab.shell.certificates import fingerprint, load_or_create
 from quicpipe_lab.shell.relay_program import RelayOptions, run_relay
 from quicpipe_lab.shell.relay_socket import open_socket
+from tests.nobody import python_of_nobody
 from tests.shell.relay_scene import DEADLINE_S, Client
 
 COMMAND = str(Path(sys.executable).with_name("quicpipe-lab"))
@@ -182,6 +183,15 @@ class TestRefusals:
             certificate_directory=tmp_path,
             xdp=("lo", "eth99"),
         )
+
+    def test_xdp_without_root(self) -> None:
+        argv, env = python_of_nobody()
+        argv += ["-m", "quicpipe_lab.cli", "relay", "--bind", "127.0.0.1:0", "--ephemeral"]
+        done = subprocess.run(
+            [*argv, "--xdp", "lo"], env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 3
+        assert done.stderr == "quicpipe-lab: --xdp needs root; run it as root: sudo quicpipe-lab\n"
 
     def test_strict_without_token(self, tmp_path: Path) -> None:
         self.refused(QuicpipeLabError, "--token", certificate_directory=tmp_path, strict=True)
