@@ -11,10 +11,12 @@ from quicpipe_lab.evidence import Evidence, open_run
 from quicpipe_lab.model.scenario import Scenario
 
 
-def play(scenario: Scenario, *, capture: bool = True) -> Evidence:
-    """Run it, and read back what it left."""
+def play(
+    scenario: Scenario, *, capture: bool = True, backend: base.Backend | None = None
+) -> Evidence:
+    """Run it, in virtual time if nothing else is said, and read back what it left."""
     with tempfile.TemporaryDirectory() as folder:
-        backend = SimBackend(capture=capture, qlog=False)
+        backend = backend or SimBackend(capture=capture, qlog=False)
         base.run_in(backend, scenario, Path(folder), lambda _: None, certify=False)
         return open_run(folder)
 

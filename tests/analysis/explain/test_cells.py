@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from quicpipe_lab.analysis.explain.causes import Cause
+from quicpipe_lab.backends import base
 from quicpipe_lab.backends.matrix import Cell, cells_of, parse_nats
 from quicpipe_lab.evidence import Evidence
 from quicpipe_lab.model.expectation import can_go_direct
@@ -50,21 +51,43 @@ def seen_ports(evidence: Evidence, nat: str, kind: str) -> set[int]:
     }
 
 
+def check(cell: Cell, backend: base.Backend | None = None) -> None:
+    settled = (WaitFor(settled=True, within_s=30.0),)
+    evidence = play(replace(cell.scenario(), steps=settled), backend=backend)
+    verdict = verdict_on(evidence)
+    cause, movers = expected(cell)
+    assert verdict.cause is cause, (cell.name, verdict.sentence)
+    assert verdict.sentence.endswith(".")
+    details = verdict.details
+    mover = details.get("mover", details.get("a"))
+    if movers:
+        assert mover in movers, (cell.name, verdict.sentence)
+        nat = {"alice": "nat-a", "bob": "nat-b"}[mover or ""]
+        assert int(details["port"]) in seen_ports(evidence, nat, "punch")
+        assert int(details["relay_port"]) in seen_ports(evidence, nat, "quic")
+        assert details["port"] != details["relay_port"]
+
+
 @pytest.mark.parametrize("scope", FilterScope)
 @pytest.mark.parametrize("row", ROWS)
 def test_cause_and_ports_of_a_row(row: str, scope: FilterScope) -> None:
     for cell in cells_of(parse_nats(row, scope), parse_nats(None, scope)):
-        settled = (WaitFor(settled=True, within_s=30.0),)
-        evidence = play(replace(cell.scenario(), steps=settled))
-        verdict = verdict_on(evidence)
-        cause, movers = expected(cell)
-        assert verdict.cause is cause, (cell.name, verdict.sentence)
-        assert verdict.sentence.endswith(".")
-        details = verdict.details
-        mover = details.get("mover", details.get("a"))
-        if movers:
-            assert mover in movers, (cell.name, verdict.sentence)
-            nat = {"alice": "nat-a", "bob": "nat-b"}[mover or ""]
-            assert int(details["port"]) in seen_ports(evidence, nat, "punch")
-            assert int(details["relay_port"]) in seen_ports(evidence, nat, "quic")
-            assert details["port"] != details["relay_port"]
+        check(cell)
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("row", "column", "scope"),
+    [
+        ("EIM/APDF", "EIM/APDF", "endpoint"),
+        ("EIM/APDF", "ADM/EIF", "endpoint"),
+        ("APDM/ADF", "EIM/EIF", "endpoint"),
+        ("APDM/ADF", "APDM/ADF", "endpoint"),
+        ("APDM/ADF", "APDM/ADF", "mapping"),
+        ("APDM/APDF", "APDM/APDF", "endpoint"),
+    ],
+)
+def test_so_it_is_on_the_kernel(row: str, column: str, scope: str) -> None:
+    wanted = FilterScope(scope)
+    (cell,) = cells_of(parse_nats(row, wanted), parse_nats(column, wanted))
+    check(cell, base.find_backend("netns"))
