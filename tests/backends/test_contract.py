@@ -28,7 +28,7 @@ NAT64 = "nat64-to-nat"
 KNOWN_DIFFERENCES: dict[str, str] = {}
 """A run's name to the reason why the backends tell it differently. Each has a test of its own."""
 
-RTT_SLACK_S = 0.010
+RTT_SLACK_S = 0.1
 """What a busy machine adds to the least round trip that a connection ever sees."""
 FASTER_S = 0.005
 """The kernel takes no less time than the simulator, but for jitter that falls differently."""
@@ -60,11 +60,14 @@ def story_of(scenario: Scenario, result: RunResult, run_dir: Path) -> Story:
 
 def paths_of(scenario: Scenario, events: Sequence[Event]) -> dict[str, list[str]]:
     """By peer. That the accepter has punched in vain is left out: it says so when its own round is
-    over, be the dialer, which alone decides, about to move the connection or not."""
-    peers = (scenario.dialer, scenario.accepter)
-    paths = {peer: path_of(events, peer) for peer in peers}
-    accepters = [name for name in paths[scenario.accepter] if name != "punch-failed"]
-    return {**paths, scenario.accepter: accepters}
+    over, be the dialer, which alone decides, about to move the connection or not. And where no
+    step waits for the dialer's verdict, it depends on how long the data took whether it comes."""
+    waits = [step for step in scenario.steps if isinstance(step, WaitFor)]
+    awaited = any(step.settled or step.event == "punch-failed" for step in waits)
+    paths = {peer: path_of(events, peer) for peer in (scenario.dialer, scenario.accepter)}
+    for peer in paths if not awaited else (scenario.accepter,):
+        paths[peer] = [name for name in paths[peer] if name != "punch-failed"]
+    return paths
 
 
 def path_of(events: Sequence[Event], peer: str) -> list[str]:
@@ -106,12 +109,14 @@ def assert_times_agree(scenario: Scenario, kernel: RunResult, simulated: RunResu
     jitters_s = (
         one.jitter_s for link in links for one in (link.towards_lower, link.towards_upper) if one
     )
-    slack_s = RTT_SLACK_S + sum(jitters_s)
+    luck_s = FASTER_S + sum(jitters_s)
     for of in ("relayed", "direct"):
         real_s, virtual_s = getattr(kernel.rtt_s, of), getattr(simulated.rtt_s, of)
         assert (real_s is None) == (virtual_s is None), of
         if real_s is not None:
-            assert abs(real_s - virtual_s) < slack_s, of
+            assert virtual_s - luck_s < real_s < virtual_s + luck_s + RTT_SLACK_S, of
+    if scenario.search:
+        return  # how soon a port is hit is chance
     for real_s, virtual_s in (durations(one) for one in pairs(kernel, simulated)):
         assert virtual_s - FASTER_S < real_s < virtual_s + SLOWER_S
 
