@@ -50,6 +50,8 @@ class RouterLife:
     translates: bool
     mappings: list[MappingLife] = field(default_factory=list)
     stopped_s: list[float] = field(default_factory=list)
+    latest: dict[TransportAddress, MappingLife] = field(default_factory=dict, repr=False)
+    """By external endpoint."""
 
 
 def router_lives(topology: Topology, packets: Sequence[Packet]) -> list[RouterLife]:
@@ -121,6 +123,7 @@ def _send(
     if mapping is None or mapping.inside != inside:
         mapping = MappingLife(inside, external, t_s, t_s)
         life.mappings.append(mapping)
+        life.latest[external] = mapping
     _refresh(life, mapping, t_s)
     for name in _let_in(life.behavior.filtering, remote):
         mapping.permissions.setdefault(name, Permission(name)).sent_s.append(t_s)
@@ -147,7 +150,5 @@ def lifetime_s(behavior: NatBehavior) -> float:
 
 def _living(life: RouterLife, external: TransportAddress, t_s: float) -> MappingLife | None:
     """The mapping that has this external endpoint now."""
-    for mapping in reversed(life.mappings):
-        if mapping.external == external and t_s <= mapping.ends_s:
-            return mapping
-    return None
+    mapping = life.latest.get(external)
+    return mapping if mapping is not None and t_s <= mapping.ends_s else None

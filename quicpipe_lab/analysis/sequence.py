@@ -10,7 +10,7 @@ from typing import NamedTuple
 from quicpipe_lab.analysis.packets import Packet
 from quicpipe_lab.analysis.paths import steps_done_s
 from quicpipe_lab.analysis.run_files import LAB, Run
-from quicpipe_lab.analysis.throughput import is_direct
+from quicpipe_lab.analysis.throughput import PathOf
 from quicpipe_lab.analysis.units import amount, duration
 from quicpipe_lab.model.topology import CORE, Host
 
@@ -30,17 +30,23 @@ class Point(NamedTuple):
 class Flight:
     """One packet's way. ``kind``: control (with the relay), relayed, direct, punch or oob.
 
-    ``owner``: the peer in whose margin ``label`` stands, at ``anchor_s``. ``dropped``: why it ended
-    at its last point, None where it arrived; ``beyond``: it had left that node, or is at the core.
+    ``owner``: the peer in whose margin ``label`` stands, beside the point ``anchor``. ``dropped``:
+    why it ended at its last point, None where it arrived; ``beyond``: it had left that node, or is
+    at the core.
     """
 
     points: tuple[Point, ...]
     kind: str
     label: str
     owner: str
-    anchor_s: float
+    anchor: int
     dropped: str | None = None
     beyond: bool = False
+
+    @property
+    def anchor_s(self) -> float:
+        """The time that the label tells."""
+        return self.points[self.anchor].t_s
 
 
 @dataclass
@@ -62,9 +68,10 @@ def story(run: Run, packets: Sequence[Packet]) -> list[Phase]:
     """The phases that the run came to, in order of time."""
     parts = _phases(run)
     journeys = _journeys(packets)
+    teller = _Teller(run)
     for phase in parts:
         mine = [one for one in journeys if phase.start_s <= one[0].time_s < phase.end_s]
-        _fill(run, phase, mine)
+        _fill(teller, phase, mine)
     for sent, came in zip(run.named("oob-sent", LAB), run.named("oob-arrived", LAB), strict=False):
         for phase in parts:
             if phase.start_s <= sent.t_s < phase.end_s:
@@ -137,7 +144,7 @@ def _out_of_band(run: Run, sent_s: float, came_s: float, data: dict[str, object]
     scenario = run.scenario
     points = (Point(scenario.dialer, sent_s), Point(scenario.accepter, came_s))
     label = f"first packet, {amount(float(str(data.get('size_bytes', 0))))}"
-    return Flight(points, "oob", label, scenario.dialer, sent_s)
+    return Flight(points, "oob", label, scenario.dialer, 0)
 
 
 # Flights
@@ -152,13 +159,13 @@ def _journeys(packets: Sequence[Packet]) -> list[list[Packet]]:
     return list(found.values())
 
 
-def _fill(run: Run, phase: Phase, journeys: list[list[Packet]]) -> None:
+def _fill(teller: "_Teller", phase: Phase, journeys: list[list[Packet]]) -> None:
     shown: dict[str, int] = {}
     rest: dict[str, list[Packet]] = {}
     lost: dict[str, int] = {}
     for hops in journeys:
-        kind = _kind(run, hops[0])
-        flight = _flight(run, hops, kind) if kind else None
+        kind = teller.kind(hops[0])
+        flight = teller.flight(hops, kind) if kind else None
         if flight is None:
             continue
         if shown.get(kind, 0) < phase.most[kind]:
@@ -188,49 +195,60 @@ def _note(kind: str, sent: list[Packet], some_shown: bool, lost: int, phase: Pha
     return text + (f"; {lost:,} did not arrive" if lost else "")
 
 
-def _kind(run: Run, start: Packet) -> str:
-    """Empty for what belongs to no part of the story."""
-    if start.kind == "punch":
-        return "punch"
-    direct = is_direct(start, run.scenario)
-    if direct is not None:
-        return "direct" if direct else "relayed"
-    ends = set(start.flow.split("~"))
-    peers = {run.scenario.dialer, run.scenario.accepter}
-    return "control" if ends & peers and ends <= peers | {run.scenario.relay, "?"} else ""
+class _Teller:
+    """From packets to flights of one run."""
 
+    def __init__(self, run: Run) -> None:
+        self._scenario = run.scenario
+        self._columns = frozenset(lifelines(run))
+        self._peers = (run.scenario.dialer, run.scenario.accepter)
+        self._path_of = PathOf(run.scenario)
 
-def _flight(run: Run, hops: list[Packet], kind: str) -> Flight | None:
-    columns = lifelines(run)
-    relay = run.scenario.relay
-    seen_by_relay = any(hop.node == relay for hop in hops)
-    points = []
-    for hop in hops:
-        # The filter works below where the relay's interface is captured: seen at the link's other
-        # end alone.
-        at_filter = hop.node == CORE and hop.interface == relay and not seen_by_relay
-        node = relay if at_filter else hop.node
-        if node in columns:
-            points.append(Point(node, hop.time_s))
-    if not points:
-        return None
-    peers = (run.scenario.dialer, run.scenario.accepter)
-    owner = points[0].node if points[0].node in peers else points[-1].node
-    if owner not in peers:
-        owner = next((name for name in peers if name in hops[0].flow.split("~")), peers[0])
-    anchor_s = points[0].t_s if owner == points[0].node else points[-1].t_s
-    last = hops[-1]
-    end = run.scenario.topology.by_name.get(last.node)
-    arrived = last.direction == "in" and isinstance(end, Host)
-    return Flight(
-        tuple(points),
-        kind,
-        _label(hops[0]),
-        owner,
-        anchor_s,
-        None if arrived else _reason(hops),
-        not arrived and (last.direction == "out" or last.node == CORE),
-    )
+    def kind(self, start: Packet) -> str:
+        """Empty for what belongs to no part of the story."""
+        if start.kind == "punch":
+            return "punch"
+        direct = self._path_of(start)
+        if direct is not None:
+            return "direct" if direct else "relayed"
+        ends, peers = set(start.flow.split("~")), set(self._peers)
+        with_relay = ends & peers and ends <= peers | {self._scenario.relay, "?"}
+        return "control" if with_relay else ""
+
+    def flight(self, hops: list[Packet], kind: str) -> Flight | None:
+        """None where no lifeline saw it."""
+        points = self._points(hops)
+        if not points:
+            return None
+        owner = points[0].node if points[0].node in self._peers else points[-1].node
+        if owner not in self._peers:
+            ends = hops[0].flow.split("~")
+            owner = next((name for name in self._peers if name in ends), self._peers[0])
+        last = hops[-1]
+        end = self._scenario.topology.by_name.get(last.node)
+        arrived = last.direction == "in" and isinstance(end, Host)
+        return Flight(
+            tuple(points),
+            kind,
+            _label(hops[0]),
+            owner,
+            0 if owner == points[0].node else len(points) - 1,
+            None if arrived else _reason(hops),
+            not arrived and (last.direction == "out" or last.node == CORE),
+        )
+
+    def _points(self, hops: list[Packet]) -> list[Point]:
+        relay = self._scenario.relay
+        seen_by_relay = any(hop.node == relay for hop in hops)
+        points = []
+        for hop in hops:
+            # The filter works below where the relay's interface is captured: seen at the link's
+            # other end alone.
+            at_filter = hop.node == CORE and hop.interface == relay and not seen_by_relay
+            node = relay if at_filter else hop.node
+            if node in self._columns:
+                points.append(Point(node, hop.time_s))
+        return points
 
 
 _TYPES = {

@@ -22,21 +22,30 @@ def rates(
     """As the dialer's interfaces saw it."""
     bin_s = max(end_s - start_s, 1e-3) / bins
     sums = {False: [0.0] * bins, True: [0.0] * bins}
+    path_of = PathOf(scenario)
     for packet in packets:
-        direct = is_direct(packet, scenario)
         index = int((packet.time_s - start_s) / bin_s)
-        if direct is not None and 0 <= index < bins and packet.node == scenario.dialer:
+        if packet.node != scenario.dialer or not 0 <= index < bins:
+            continue
+        direct = path_of(packet)
+        if direct is not None:
             sums[direct][index] += 8 * packet.size_bytes / bin_s
     return Rates(start_s, bin_s, sums[False], sums[True])
 
 
-def is_direct(packet: Packet, scenario: Scenario) -> bool | None:
-    """By which path a packet of the peer connection went; None where it is none of it."""
-    if packet.kind != "quic" or packet.flow != peer_flow(scenario) or packet.is_out_of_band:
-        return None
-    relay = str(scenario.topology.uplinks[scenario.relay].lower_address)
-    ends = (packet.source, packet.destination)
-    return not any(end is not None and end.host == relay for end in ends)
+class PathOf:
+    """By which path a packet of the peer connection went: True direct, False through the relay."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._flow = peer_flow(scenario)
+        self._relay = frozenset(scenario.relay_hosts)
+
+    def __call__(self, packet: Packet) -> bool | None:
+        """None where the packet is none of that connection."""
+        if packet.kind != "quic" or packet.flow != self._flow or packet.is_out_of_band:
+            return None
+        ends = (packet.source, packet.destination)
+        return not any(end is not None and end.host in self._relay for end in ends)
 
 
 def peer_flow(scenario: Scenario) -> str:

@@ -7,7 +7,7 @@ to be seen. The margins tell the time of each packet.
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Rectangle
@@ -29,13 +29,21 @@ _LEAST_STEP, _MOST_STEP = 0.024, 0.3
 
 
 @dataclass(frozen=True)
-class _Placed:
-    """Where everything is: ``y`` of each moment that a packet was seen at."""
+class _Track:
+    """How far down a packet is at each of its points."""
 
-    y: dict[float, float]
-    titles: list[float]
-    notes: list[list[float]]
-    height: float
+    flight: Flight
+    y: list[float]
+
+
+@dataclass
+class _Placed:
+    """Where everything is."""
+
+    tracks: list[_Track] = field(default_factory=list)
+    titles: list[float] = field(default_factory=list)
+    notes: list[list[float]] = field(default_factory=list)
+    height: float = 0.0
 
 
 def sequence(
@@ -58,10 +66,9 @@ def sequence(
     ax = style.canvas(ax, width, placed.height + 0.5, colours)
     _draw_phases(ax, phases, placed, width, colours)
     _draw_lifelines(ax, run, x, placed.height, colours)
-    for phase in phases:
-        for flight in phase.flights:
-            _draw_flight(ax, flight, x, placed, colours)
-            _draw_label(ax, flight, x, placed, start_s, colours)
+    for track in placed.tracks:
+        _draw_flight(ax, track, x, colours)
+        _draw_label(ax, track, x, start_s, colours)
     _draw_legend(ax, legend, placed.height, colours)
     return ax
 
@@ -83,35 +90,44 @@ def _label(flight: Flight, start_s: float, columns: list[str]) -> str:
 
 
 def _place(phases: list[Phase]) -> _Placed:
-    """Steps in time become steps down, the longer the larger, but never as much as they differ;
-    labels of one column and drops at one node keep apart."""
-    y, titles, notes = dict[float, float](), list[float](), list[list[float]]()
+    """Phase below phase."""
+    placed = _Placed()
     at = _HEADER
     last_label: dict[str, float] = {}
     for phase in phases:
-        titles.append(at)
-        at += _TITLE
-        anchors: dict[float, list[str]] = {}
-        for flight in phase.flights:
-            anchors.setdefault(flight.anchor_s, []).append(flight.owner)
-            if flight.dropped is not None:
-                anchors.setdefault(flight.points[-1].t_s, []).append(
-                    f"drop {flight.points[-1].node}"
-                )
-        moments = sorted({point.t_s for flight in phase.flights for point in flight.points})
-        before: float | None = None
-        for t_s in moments:
-            step = 0.06 if before is None else _step(t_s - before)
-            before = t_s
-            at += step
-            for column in anchors.get(t_s, ()):
-                at = max(at, last_label.get(column, -1.0) + _LABEL)
-                last_label[column] = at
-            y[t_s] = max(at, y.get(t_s, 0.0))
-        at += 0.12
-        notes.append([at + _NOTE * (index + 0.5) for index in range(len(phase.notes))])
+        placed.titles.append(at)
+        at = 0.12 + _place_flights(phase.flights, at + _TITLE, placed, last_label)
+        placed.notes.append([at + _NOTE * (index + 0.5) for index in range(len(phase.notes))])
         at += _NOTE * len(phase.notes)
-    return _Placed(y, titles, notes, at + 0.15)
+    placed.height = at + 0.15
+    return placed
+
+
+def _place_flights(
+    flights: list[Flight], at: float, placed: _Placed, last_label: dict[str, float]
+) -> float:
+    """Steps in time become steps down, the longer the larger, but never as much as they differ;
+    labels of one column and drops at one node keep apart. Where the last point is."""
+    tracks = [_Track(flight, [0.0] * len(flight.points)) for flight in flights]
+    placed.tracks += tracks
+    order = sorted(
+        (point.t_s, number, index)
+        for number, flight in enumerate(flights)
+        for index, point in enumerate(flight.points)
+    )
+    before: float | None = None
+    for t_s, number, index in order:
+        at += 0.06 if before is None else _step(t_s - before)
+        before = t_s
+        flight = flights[number]
+        columns = [flight.owner] if index == flight.anchor else []
+        if flight.dropped is not None and index == len(flight.points) - 1:
+            columns.append(f"drop {flight.points[-1].node}")
+        for column in columns:
+            at = max(at, last_label.get(column, -1.0) + _LABEL)
+            last_label[column] = at
+        tracks[number].y[index] = at
+    return at
 
 
 def _step(seconds: float) -> float:
@@ -227,16 +243,11 @@ _STYLES: dict[str, tuple[str, style.Dash, float]] = {
 """Colour, dash and width by kind of packet."""
 
 
-def _draw_flight(
-    ax: Axes,
-    flight: Flight,
-    x: dict[str, float],
-    placed: _Placed,
-    colours: style.Theme,
-) -> None:
+def _draw_flight(ax: Axes, track: _Track, x: dict[str, float], colours: style.Theme) -> None:
+    flight = track.flight
     name, dash, width = _STYLES[flight.kind]
     colour = str(getattr(colours, name))
-    points = [(x[point.node], placed.y[point.t_s]) for point in flight.points]
+    points = [(x[point.node], y) for point, y in zip(flight.points, track.y, strict=True)]
     if flight.beyond:  # it is lost between this node and the next
         towards = _direction(flight, x)
         points.append((points[-1][0] + towards * _COLUMN / 2, points[-1][1] + 0.03))
@@ -293,18 +304,14 @@ def _direction(flight: Flight, x: dict[str, float]) -> int:
 
 
 def _draw_label(
-    ax: Axes,
-    flight: Flight,
-    x: dict[str, float],
-    placed: _Placed,
-    start_s: float,
-    colours: style.Theme,
+    ax: Axes, track: _Track, x: dict[str, float], start_s: float, colours: style.Theme
 ) -> None:
     """In the margin of the peer that sent or got it: the time, and what it is."""
+    flight = track.flight
     on_left = flight.owner == next(iter(x))
     ax.text(
         x[flight.owner] + (-0.1 if on_left else 0.1),
-        placed.y[flight.anchor_s],
+        track.y[flight.anchor],
         _label(flight, start_s, list(x)),
         ha="right" if on_left else "left",
         va="center",
