@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from quicpipe_lab.analysis.explain.timeline import Happening
-from quicpipe_lab.analysis.plots.tree import describe_link
+from quicpipe_lab.analysis.plots.tree import address_of, describe_link
 from quicpipe_lab.analysis.run_files import LAB, Run
 from quicpipe_lab.analysis.units import amount, duration
 from quicpipe_lab.model.result import RunResult
@@ -32,8 +32,7 @@ def _results(run: Run) -> Table:
     scenario = run.scenario
     for role in ("dialer", "accepter", "relay"):
         name = str(getattr(scenario, role))
-        address = scenario.topology.uplinks[name].lower_address
-        rows.append([role, f"{name}, {address}"])
+        rows.append([role, f"{name}, {address_of(run, name)}"])
     if result is None:
         return Table("The run", [], [*rows, ["result", "none: the run was broken off"]])
     rows.append(["ran on", f"{result.backend}, seed {scenario.seed}"])

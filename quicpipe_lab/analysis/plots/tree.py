@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from quicpipe_lab.analysis.plots import style
 from quicpipe_lab.analysis.run_files import Run
+from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.firewall import UdpPolicy
+from quicpipe_lab.model.ipv6 import Ipv6Addresses
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import UnsolicitedReaction
 from quicpipe_lab.model.topology import CORE, Firewall, Host, Nat, Node, Topology, Uplink
@@ -87,7 +89,10 @@ def describe(run: Run, node: Node) -> list[str]:
         ports = f"{behavior.port_assignment} ports".replace("preserving-overloading", "overloaded")
         if behavior.unsolicited is UnsolicitedReaction.CONNTRACK:
             ports = "plain Linux masquerading"
-        return [node.name, f"NAT {behavior}", ports, addresses, *_verdict(run, node)]
+        lines = [node.name, f"NAT {behavior}", ports, addresses]
+        if run.scenario.topology.dual_stack:
+            lines.append(f"IPv6: {behavior.ipv6}")
+        return [*lines, *_verdict(run, node)]
     if isinstance(node, Firewall):
         policy = {
             UdpPolicy.OPEN: "lets UDP out",
@@ -95,18 +100,31 @@ def describe(run: Run, node: Node) -> list[str]:
             UdpPolicy.BLOCKED: "lets no UDP out",
         }[node.behavior.udp]
         return [node.name, "firewall", policy, *_verdict(run, node)]
-    return _describe_host(run, node, uplink)
+    return _describe_host(run, node)
 
 
-def _describe_host(run: Run, node: Host, uplink: Uplink) -> list[str]:
+def _describe_host(run: Run, node: Host) -> list[str]:
     scenario = run.scenario
     roles = {scenario.dialer: "dialer", scenario.accepter: "accepter", scenario.relay: "relay"}
     role = roles.get(node.name, "")
-    lines = [node.name, *([role] if role not in ("", node.name) else []), str(uplink.lower_address)]
+    lines = [
+        node.name,
+        *([role] if role not in ("", node.name) else []),
+        address_of(run, node.name),
+    ]
     seen = [event.data.get("observed") for event in run.named("relay-registered", node.name)]
     if seen and isinstance(seen[-1], str):
         lines.append(f"seen at {seen[-1]}")
     return lines
+
+
+def address_of(run: Run, name: str) -> str:
+    """The one that the scenario's programs use."""
+    topology = run.scenario.topology
+    ipv6 = Ipv6Addresses(topology).uplinks
+    if run.scenario.family_of(name) is Family.IPV6 and name in ipv6:
+        return str(ipv6[name].lower_address)
+    return str(topology.uplinks[name].lower_address)
 
 
 def _verdict(run: Run, node: Nat | Firewall) -> list[str]:
