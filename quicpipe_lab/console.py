@@ -19,10 +19,11 @@ class Watcher(AbstractContextManager["Watcher"], Protocol):
 
 
 def watcher(scenario: Scenario, *, quiet: bool) -> Watcher:
-    """A live view on a terminal, plain lines elsewhere, nothing when ``quiet``."""
+    """A live view on a terminal and in a notebook, plain lines elsewhere; nothing if ``quiet``."""
     if quiet:
         return _Silent()
-    return _Live(scenario) if sys.stderr.isatty() else _Lines()
+    in_notebook = "ipykernel" in sys.modules  # where rich makes its bars of HTML
+    return _Live(scenario) if in_notebook or sys.stderr.isatty() else _Lines()
 
 
 def _line(event: Event) -> str | None:
@@ -100,7 +101,7 @@ def print_summary(result: RunResult) -> None:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for name, value in _summary_rows(result):
+    for name, value in summary_rows(result):
         table.add_row(name, value)
     verdict = "as expected" if result.ok else f"NOT as expected ({result.expected})"
     colour = "green" if result.ok else "red"
@@ -110,7 +111,8 @@ def print_summary(result: RunResult) -> None:
     console.print(table)
 
 
-def _summary_rows(result: RunResult) -> list[tuple[str, str]]:
+def summary_rows(result: RunResult) -> list[tuple[str, str]]:
+    """(what, value): path, times, bytes, files."""
     rtts = result.rtt_s
     rows = []
     if result.failure:

@@ -12,27 +12,63 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from quicpipe_lab.api.background import run_async as run_async
     from quicpipe_lab.api.lab import Lab as Lab
     from quicpipe_lab.api.lab import Node as Node
+    from quicpipe_lab.api.looks import Drawn as Drawn
+    from quicpipe_lab.api.looks import explain as explain
+    from quicpipe_lab.api.looks import picture as picture
     from quicpipe_lab.api.program import Program as Program
     from quicpipe_lab.api.program import ProgramResult as ProgramResult
     from quicpipe_lab.api.runs import run as run
     from quicpipe_lab.api.runs import scenarios as scenarios
     from quicpipe_lab.api.runs import simulate as simulate
+    from quicpipe_lab.api.runs import topologies as topologies
+    from quicpipe_lab.api.surveys import Certificates as Certificates
+    from quicpipe_lab.api.surveys import Matrix as Matrix
+    from quicpipe_lab.api.surveys import check_nats as check_nats
+    from quicpipe_lab.api.surveys import matrix as matrix
     from quicpipe_lab.api.tables import packets as packets
 
 _MODULES = {
+    "Certificates": "surveys",
+    "Drawn": "looks",
     "Lab": "lab",
+    "Matrix": "surveys",
     "Node": "lab",
     "Program": "program",
     "ProgramResult": "program",
+    "check_nats": "surveys",
+    "explain": "looks",
+    "matrix": "surveys",
     "packets": "tables",
+    "picture": "looks",
     "run": "runs",
+    "run_async": "background",
     "scenarios": "runs",
     "simulate": "runs",
+    "topologies": "runs",
 }
 
-__all__ = ["Lab", "Node", "Program", "ProgramResult", "packets", "run", "scenarios", "simulate"]
+__all__ = [
+    "Certificates",
+    "Drawn",
+    "Lab",
+    "Matrix",
+    "Node",
+    "Program",
+    "ProgramResult",
+    "check_nats",
+    "explain",
+    "matrix",
+    "packets",
+    "picture",
+    "run",
+    "run_async",
+    "scenarios",
+    "simulate",
+    "topologies",
+]
 
 
 def __getattr__(name: str) -> object:

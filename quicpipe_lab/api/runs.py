@@ -1,36 +1,52 @@
 """Scenarios to run, without asyncio: a run has the thread that it is called in."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from quicpipe_lab import resources
 from quicpipe_lab.backends import base
 from quicpipe_lab.backends.sim.simulation import Simulation
+from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Scenario
+from quicpipe_lab.model.topology import Topology
+
+T = TypeVar("T")
 
 
-class _Scenarios(Mapping[str, Scenario]):
-    """The bundled scenarios by name."""
+class Bundled(Mapping[str, T]):
+    """What the package brings, by name: read when it is asked for."""
 
-    def __getitem__(self, name: str) -> Scenario:
-        if name not in resources.scenario_names():
+    def __init__(
+        self, names: Callable[[], list[str]], find: Callable[[str], T], tell: Callable[[T], str]
+    ) -> None:
+        self._names = names
+        self._find = find
+        self._tell = tell
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._names():
             raise KeyError(name)
-        return resources.find_scenario(name)
+        return self._find(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(resources.scenario_names())
+        return iter(self._names())
 
     def __len__(self) -> int:
-        return len(resources.scenario_names())
+        return len(self._names())
 
     def __repr__(self) -> str:
-        return "\n".join(f"{name}: {scenario.summary}" for name, scenario in self.items())
+        return "\n".join(f"{name}: {self._tell(one)}" for name, one in self.items())
 
 
-scenarios = _Scenarios()
+def _nodes(topology: Topology) -> str:
+    return ", ".join(node.name for node in topology.nodes)
+
+
+scenarios = Bundled(resources.scenario_names, resources.find_scenario, lambda one: one.summary)
+topologies = Bundled(resources.topology_names, resources.find_topology, _nodes)
 
 
 def simulate(
@@ -38,16 +54,37 @@ def simulate(
 ) -> Simulation:
     """A scenario, also by its name or path, in virtual time and under your control: on by a step,
     to an event, back in time. ``run_dir`` exists, where it is given."""
-    if isinstance(scenario, str):
-        scenario = resources.find_scenario(scenario)
-    return Simulation(scenario, run_dir=None if run_dir is None else Path(run_dir))
+    return Simulation(as_scenario(scenario), run_dir=None if run_dir is None else Path(run_dir))
 
 
 def run(
-    scenario: Scenario | str, *, run_dir: str | os.PathLike[str] | None = None, **options: Any
+    scenario: Scenario | str,
+    *,
+    run_dir: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+    **options: Any,
 ) -> RunResult:
-    """Run a scenario, also by its name or path; it blocks. See backends.base.run for the rest."""
-    if isinstance(scenario, str):
-        scenario = resources.find_scenario(scenario)
+    """Run a scenario, also by its name or path; it blocks. See backends.base.run for the rest.
+
+    ``progress``: show meanwhile what happens, with a bar, on a terminal and in a notebook. See
+    ``run_async`` for programs and notebooks that have other things to do meanwhile.
+    """
+    scenario = as_scenario(scenario)
     folder = None if run_dir is None else Path(run_dir)
-    return base.run(scenario, run_dir=folder, **options)
+    if not progress:
+        return base.run(scenario, run_dir=folder, **options)
+    from quicpipe_lab.console import watcher
+
+    also = options.pop("observe", lambda _: None)
+    with watcher(scenario, quiet=False) as watching:
+
+        def observe(event: Event) -> None:
+            watching.observe(event)
+            also(event)
+
+        return base.run(scenario, run_dir=folder, observe=observe, **options)
+
+
+def as_scenario(given: Scenario | str) -> Scenario:
+    """By name or path, or itself. Raises ScenarioError."""
+    return resources.find_scenario(given) if isinstance(given, str) else given

@@ -38,11 +38,19 @@ class Backend(Protocol):
         ...
 
     def run(
-        self, scenario: Scenario, run_dir: Path, observe: Observer, *, certify: bool = False
+        self,
+        scenario: Scenario,
+        run_dir: Path,
+        observe: Observer,
+        *,
+        certify: bool = False,
+        stop_fd: int | None = None,
     ) -> RunResult:
         """Execute, leave the files in ``run_dir`` (which exists), and say how it went.
 
         ``certify``: measure first what the NATs are, and fail where they are not as declared.
+        ``stop_fd``: where it becomes readable while the run waits, that ends as by Ctrl-C, with a
+        KeyboardInterrupt. A run that never waits does not look; ``observe`` may raise at any time.
         A scenario that ends otherwise than expected is a result. Raises BackendUnavailableError
         or UnsupportedBehaviorError where this machine or this backend cannot do it.
         """
@@ -66,10 +74,12 @@ def run(
     observe: Observer = lambda _: None,
     certify: bool = True,
     tell: Callable[[str], None] = lambda _: None,
+    stop_fd: int | None = None,
 ) -> RunResult:
     """Run a scenario and return its result, which also stands in ``run_dir/result.json``.
 
-    ``tell`` gets a line for a person where AUTO has to make do with the simulator.
+    ``stop_fd``: see Backend.run. ``tell`` gets a line for a person where AUTO has to make do with
+    the simulator.
     """
     chosen = _Auto(tell) if backend == AUTO else find_backend(backend)
     directory = (run_dir or Path("runs")).resolve()
@@ -79,11 +89,17 @@ def run(
             directory = _new_run_dir(directory, scenario.name)
     except OSError as error:
         raise ScenarioError("run_dir", f"cannot make {directory}: {error.strerror}") from None
-    return run_in(chosen, scenario, directory, observe, certify=certify)
+    return run_in(chosen, scenario, directory, observe, certify=certify, stop_fd=stop_fd)
 
 
 def run_in(
-    backend: Backend, scenario: Scenario, directory: Path, observe: Observer, *, certify: bool
+    backend: Backend,
+    scenario: Scenario,
+    directory: Path,
+    observe: Observer,
+    *,
+    certify: bool,
+    stop_fd: int | None = None,
 ) -> RunResult:
     """Run on a backend and leave, beside its files, what was run and what came of it.
 
@@ -94,7 +110,7 @@ def run_in(
         (directory / "scenario.json").write_text(dump_scenario(scenario), encoding="utf-8")
     except OSError as error:
         raise ScenarioError("run_dir", f"cannot write in {directory}: {error.strerror}") from None
-    result = backend.run(scenario, directory, observe, certify=certify)
+    result = backend.run(scenario, directory, observe, certify=certify, stop_fd=stop_fd)
     (directory / "result.json").write_text(result.dumps() + "\n", encoding="utf-8")
     return result
 
@@ -107,7 +123,13 @@ class _Auto:
     name: str = AUTO
 
     def run(
-        self, scenario: Scenario, run_dir: Path, observe: Observer, *, certify: bool = False
+        self,
+        scenario: Scenario,
+        run_dir: Path,
+        observe: Observer,
+        *,
+        certify: bool = False,
+        stop_fd: int | None = None,
     ) -> RunResult:
         has_begun = False
 
@@ -120,7 +142,7 @@ class _Auto:
         if sys.platform == "linux":
             try:
                 netns = find_backend("netns")
-                return netns.run(scenario, run_dir, watch, certify=certify)
+                return netns.run(scenario, run_dir, watch, certify=certify, stop_fd=stop_fd)
             except BackendUnavailableError as error:
                 if has_begun or scenario.xdp is not Xdp.OFF:  # which only netns can do
                     raise

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,6 +139,12 @@ class RunResult:
     relayed_by: RelayedBy | None = None
     search: PortSearched | None = None
     format: int = FORMAT
+
+    def __await__(self) -> Generator[None, None, "RunResult"]:
+        """Itself, at once: in a notebook ``await run(...)`` is what ``run(...)`` is. What does not
+        block is ``await run_async(...)``."""
+        return self
+        yield
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary that ``json.dumps`` takes as it is."""

@@ -1,5 +1,6 @@
 """How all pictures look: colours by meaning, sizes of text, and how a figure is made and saved."""
 
+import io
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -175,6 +176,17 @@ def figure_of(ax: Axes) -> Figure:
         figure = figure.figure
     assert figure is not None
     return figure
+
+
+def png(ax: Axes, dots_per_inch: float) -> bytes:
+    """The axes' figure for a page."""
+    figure, out = figure_of(ax), io.BytesIO()
+    # Without its maker's name two of the same picture are the same.
+    metadata = {"Software": None}
+    figure.savefig(
+        out, dpi=dots_per_inch, facecolor=figure.get_facecolor(), format="png", metadata=metadata
+    )
+    return out.getvalue()
 
 
 def save(ax: Axes, path: Path) -> Path:

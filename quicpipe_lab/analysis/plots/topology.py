@@ -24,7 +24,7 @@ def topology(run: Run, ax: Axes | None = None, *, dark: bool = False) -> Axes:
     colours = style.theme(dark)
     layout = lay_out(run)
     legend = _legend(run)
-    width = max(layout.width, *(_row_width(*row) for row in legend)) + 2 * _MARGIN
+    width = max([layout.width, *(_row_width(*row) for row in legend)]) + 2 * _MARGIN
     height = layout.height + 2 * _MARGIN + _LEGEND_LINE * (len(legend) + 0.5)
     ax = style.canvas(ax, width, height, colours)
     left = _MARGIN + (width - 2 * _MARGIN - layout.width) / 2
@@ -143,7 +143,7 @@ def _draw_box(ax: Axes, run: Run, box: Box, colours: style.Theme) -> None:
 def _paths(run: Run) -> list[bool]:
     """Which paths carried data: False through the relay, True direct."""
     used = [bool(event.data.get("direct")) for event in run.named("path-changed")]
-    relayed = bool(run.named("connected", run.scenario.dialer))
+    relayed = bool(run.scenario.dialer and run.named("connected", run.scenario.dialer))
     carried = run.result.bytes if run.result else None
     if carried is not None and carried.relayed + carried.direct:
         relayed = carried.relayed > 0
@@ -206,7 +206,9 @@ def _points(
 
 def _legend(run: Run) -> list[tuple[str, str]]:
     """What is said below: (kind of line, text)."""
-    rows = []
+    rows: list[tuple[str, str]] = []
+    if not run.scenario.dialer:  # nobody plays a role yet: see plan.py
+        return rows
     used = _paths(run)
     result = run.result
     for is_direct, name in ((True, "direct path"), (False, "through the relay")):

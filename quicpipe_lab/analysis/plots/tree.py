@@ -61,7 +61,8 @@ class Layout:
 def lay_out(run: Run) -> Layout:
     """The whole tree."""
     topology = run.scenario.topology
-    above = [run.scenario.relay] if topology.uplinks[run.scenario.relay].upper == CORE else []
+    relay = topology.uplinks.get(run.scenario.relay)
+    above = [relay.lower] if relay is not None and relay.upper == CORE else []
     layout = Layout({CORE: Box(CORE, ["internet"])})
     for node in topology.nodes:
         layout.boxes[node.name] = Box(node.name, describe(run, node))
@@ -164,7 +165,8 @@ def _describe_side(behavior: LinkBehavior | None) -> str:
 def _in_order(run: Run, upper: str, leave_out: list[str]) -> list[str]:
     """What hangs below a node: the dialer's way first, the accepter's last."""
     path = run.scenario.topology.path_to_core
-    first, last = set(path(run.scenario.dialer)), set(path(run.scenario.accepter))
+    peers = run.scenario.dialer, run.scenario.accepter
+    first, last = (set(path(peer)) if peer else set() for peer in peers)
     names = [one.lower for one in run.scenario.topology.children(upper)]
     names = [name for name in names if name not in leave_out]
     return sorted(names, key=lambda name: (name in last) - (name in first))

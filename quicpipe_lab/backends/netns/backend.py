@@ -44,14 +44,23 @@ class NetnsBackend:
     name: str = "netns"
 
     def run(
-        self, scenario: Scenario, run_dir: Path, observe: Observer, *, certify: bool = False
+        self,
+        scenario: Scenario,
+        run_dir: Path,
+        observe: Observer,
+        *,
+        certify: bool = False,
+        stop_fd: int | None = None,
     ) -> RunResult:
         """See Backend.run."""
         _require_support(scenario)
         if scenario.xdp is not Xdp.OFF:
             require_root()
         with ExitStack() as stack:
-            return _Run(self, scenario, run_dir, observe, stack).execute(certify)
+            run = _Run(self, scenario, run_dir, observe, stack)
+            if stop_fd is not None:
+                run.stop_by(stop_fd)
+            return run.execute(certify)
 
 
 BACKEND = NetnsBackend()
@@ -94,6 +103,14 @@ class _Run:
         self._journal = stack.enter_context(Journal(self.record, run_dir, observe))
         self._script = Script(scenario, self._journal, self)
         self._into_dialer = self._from_dialer = -1
+
+    def stop_by(self, stop_fd: int) -> None:
+        """See Backend.run."""
+
+        def stop() -> None:
+            raise KeyboardInterrupt
+
+        self._reactor.watch_reading(stop_fd, stop)
 
     def execute(self, certify: bool) -> RunResult:
         """Build, play, take down, gather."""

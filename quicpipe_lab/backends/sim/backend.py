@@ -36,9 +36,16 @@ class SimBackend:
     name: str = "sim"
 
     def run(
-        self, scenario: Scenario, run_dir: Path, observe: Observer, *, certify: bool = False
+        self,
+        scenario: Scenario,
+        run_dir: Path,
+        observe: Observer,
+        *,
+        certify: bool = False,
+        stop_fd: int | None = None,
     ) -> RunResult:
         """See Backend.run."""
+        del stop_fd  # nothing here waits
         with ExitStack() as stack:
             run = SimRun(self, scenario, run_dir, observe, stack, certify=certify)
             with drawn_from(run.sources):

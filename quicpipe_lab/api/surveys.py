@@ -1,0 +1,100 @@
+"""Every NAT against every NAT, and NATs measured: for programs and notebooks. Both block."""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from quicpipe_lab import pictures, resources
+from quicpipe_lab.analysis import matrix as analysis
+from quicpipe_lab.analysis.explain import Explanation
+from quicpipe_lab.api.looks import Drawn, explain
+from quicpipe_lab.backends.many import Manner
+from quicpipe_lab.backends.matrix import CellResult, cells_of, parse_nats, run_matrix
+from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.model.check_topology import topology_of
+from quicpipe_lab.model.nat_certificate import Certificate
+from quicpipe_lab.model.nat_presets import PRESETS
+from quicpipe_lab.model.topology import Topology
+
+
+class Certificates(tuple[Certificate, ...]):
+    """What NATs were declared and measured to be; a notebook shows it as tables."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether all are what they are declared to be."""
+        return all(one.ok for one in self)
+
+
+def check_nats(
+    what: Topology | str, *, backend: str = "netns", lifetime: bool = False
+) -> Certificates:
+    """Measure NATs, as ``quicpipe-lab nat-check`` does: those of a topology, given by itself, by
+    name or by path, or a named one, ``home`` or ``symmetric``.
+
+    ``lifetime``: wait for idle mappings to end as well; in virtual time (``sim``) that takes none.
+    """
+    if isinstance(what, str):
+        preset = PRESETS.get(what)
+        what = topology_of({what: preset}) if preset else resources.find_topology(what)
+    if backend == "sim":
+        from quicpipe_lab.backends.sim.prober import certify
+
+        return Certificates(certify(what, lifetime=lifetime))
+    from quicpipe_lab.backends.netns.nat_check import check_nats
+
+    return Certificates(check_nats(what, lifetime=lifetime))
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """Runs of pairs of NATs, in the order in which they were asked for."""
+
+    results: tuple[CellResult, ...]
+    run_dir: Path
+
+    def __str__(self) -> str:
+        return analysis.text_table(self.results)
+
+    def __repr__(self) -> str:
+        told = analysis.summary(self.results)
+        expected, runs = told["as_expected"], told["runs"]
+        return f"<Matrix of {runs} runs, {expected} as expected, {told['direct']} direct>"
+
+    @property
+    def ok(self) -> bool:
+        """Whether all ended as theory says."""
+        return all(one.ok for one in self.results)
+
+    def picture(self, name: str = "matrix", *, dark: bool = False) -> Drawn:
+        """``matrix``, or ``times``: how long it took to go direct."""
+        title = pictures.MATRIX_PICTURES[name]
+        return Drawn(pictures.draw_matrix(list(self.results), name, dark=dark), title)
+
+    def explain(self, row: str, column: str, trial: int = 0) -> Explanation:
+        """Why one of the runs ended as it did. ``row`` is the dialer's NAT."""
+        for one in self.results:
+            if (one.row, one.column, one.trial) == (row, column, trial):
+                name = f"{row}-{column}-{trial}".replace("/", "-").lower()
+                return explain(self.run_dir / name)
+        raise QuicpipeLabError(f"the matrix has no run {trial} of {row!r} against {column!r}")
+
+
+def matrix(
+    rows: str | None = None,
+    columns: str | None = None,
+    *,
+    trials: int = 1,
+    backend: str = "netns",
+    search: bool = False,
+    run_dir: str | os.PathLike[str] | None = None,
+) -> Matrix:
+    """Run every pair of NATs: ``rows`` dial, ``columns`` accept.
+
+    Each is a list, ``"EIM/APDF, symmetric"``, ``"presets"`` for all named ones, or None for the
+    nine cells of RFC 4787. With a ``run_dir`` that has results it goes on where it stopped.
+    """
+    folder = Path(run_dir or tempfile.mkdtemp(prefix="quicpipe-lab-matrix-"))
+    cells = cells_of(parse_nats(rows), parse_nats(columns), trials, search=search)
+    return Matrix(tuple(run_matrix(cells, folder, manner=Manner(backend, capture=True))), folder)
