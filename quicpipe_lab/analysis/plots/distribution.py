@@ -37,9 +37,12 @@ def distribution(
     constant (Ann. Probab. 18, 1990). Raises ValueError for more than MOST_SERIES, or for none
     that has a value.
     """
-    series = {name: sorted(values) for name, values in samples_s.items() if values}
-    if not 0 < len(series) <= MOST_SERIES:
-        raise ValueError(f"shows 1 to {MOST_SERIES} distributions, not {len(series)}")
+    series = {name: sorted(values) for name, values in samples_s.items()}
+    if len(series) > MOST_SERIES or not any(series.values()):
+        there = sum(map(bool, series.values()))
+        raise ValueError(
+            f"shows 1 to {MOST_SERIES} distributions, not {len(series)} ({there} full)"
+        )
     colours = style.theme(dark)
     if ax is None:
         ax = style.new_axes(6.0, 3.3 + 0.2 * len(series), colours)
@@ -48,6 +51,8 @@ def distribution(
     for (name, values), hue, line, marker in zip(
         series.items(), hues, itertools.cycle(_LINES), _MARKERS, strict=False
     ):
+        if not values:
+            continue  # the others look as they do beside it
         steps = [(index + 1) / len(values) for index in range(len(values))]
         x = [1000 * value for value in (values[0], *values)]
         ax.plot(x, [0.0, *steps], drawstyle="steps-post", color=hue, linestyle=line, linewidth=1.6)
@@ -64,7 +69,7 @@ def distribution(
             color=hue,
         )
         ax.plot([], [], color=hue, linestyle=line, marker=marker, label=_label(name, values))
-    _scale(ax, [value for values in series.values() for value in (values[0], values[-1])])
+    _scale(ax, [value for values in series.values() if values for value in (values[0], values[-1])])
     ax.set_ylim(0, 1.02)
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
     ax.set_xlabel(f"{what} (ms)")

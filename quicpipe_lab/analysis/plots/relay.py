@@ -30,10 +30,11 @@ def relay(
         ax = style.new_axes(7.5, 4.6 + 0.2 * len(found.at_s), colours)
     above, below = style.panels(ax, (1.0, 1.7), colours, gap=0.24, shared=False)
     _draw_rates(above, found.at_s, colours)
-    names = {FILTER: "by the filter", USERSPACE: "by the process"}
-    ordered = [who for who in (FILTER, USERSPACE) if who in found.latency_s]
     distribution(
-        {names[who]: found.latency_s[who] for who in ordered},
+        {
+            "by the filter": found.latency_s.get(FILTER, []),
+            "by the process": found.latency_s.get(USERSPACE, []),
+        },
         "at the relay, its link there and back",
         below,
         dark=dark,

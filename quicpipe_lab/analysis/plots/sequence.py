@@ -4,7 +4,6 @@ Time goes down, and not to scale: a millionth of a second on a veth and 50 ms ou
 to be seen. The margins tell the time of each packet.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -251,10 +250,7 @@ def _draw_flight(ax: Axes, track: _Track, x: dict[str, float], colours: style.Th
     if flight.beyond:  # it is lost between this node and the next
         towards = _direction(flight, x)
         points.append((points[-1][0] + towards * _COLUMN / 2, points[-1][1] + 0.03))
-    for start, end in itertools.pairwise(points):
-        ax.plot(
-            *zip(start, end, strict=True), color=colour, linestyle=dash, linewidth=width, zorder=5
-        )
+    ax.plot(*zip(*points, strict=True), color=colour, linestyle=dash, linewidth=width, zorder=5)
     if flight.dropped is None:
         tail = next((one for one in reversed(points) if one[0] != points[-1][0]), points[0])
         ax.annotate(
