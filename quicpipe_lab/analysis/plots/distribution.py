@@ -39,7 +39,7 @@ def distribution(
     """
     series = {name: sorted(values) for name, values in samples_s.items()}
     if len(series) > MOST_SERIES or not any(series.values()):
-        there = sum(map(bool, series.values()))
+        full = sum(map(bool, series.values()))
         raise ValueError(
             f"shows 1 to {MOST_SERIES} distributions, not {len(series)} ({there} full)"
         )
