@@ -39,10 +39,8 @@ def distribution(
     """
     series = {name: sorted(values) for name, values in samples_s.items()}
     if len(series) > MOST_SERIES or not any(series.values()):
-        full = sum(map(bool, series.values()))
-        raise ValueError(
-            f"shows 1 to {MOST_SERIES} distributions, not {len(series)} ({there} full)"
-        )
+        given = f"{len(series)} ({sum(map(bool, series.values()))} full)"
+        raise ValueError(f"shows 1 to {MOST_SERIES} distributions, not {given}")
     colours = style.theme(dark)
     if ax is None:
         ax = style.new_axes(6.0, 3.3 + 0.2 * len(series), colours)
