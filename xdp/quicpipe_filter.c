@@ -190,6 +190,9 @@ QUICPIPE_INLINE enum quicpipe_reason find_next_hop(struct xdp_md *context,
         copy_mac(flow->next_hop, packet->ethernet->h_source);
         return QUICPIPE_FORWARDED;
     }
+    // Routes by this interface are for frames without a tag; those of a VLAN are by another one.
+    if (quicpipe_is_vlan(packet->ethernet->h_proto))
+        return QUICPIPE_NO_ROUTE;
     route.ifindex = interface;
     route.l4_protocol = IPPROTO_UDP;
     route.tot_len = packet->ip_bytes;
@@ -219,6 +222,7 @@ QUICPIPE_INLINE enum quicpipe_reason decide(struct xdp_md *context,
     struct quicpipe_address from, to_relay;
     struct quicpipe_source *source;
     enum quicpipe_reason reason;
+    __u32 tag = binding->tag; // first: what is read of a slot that changes hands now is void by it
 
     flow->tag = 0;
     address_of(packet, FROM, &from);
@@ -246,7 +250,7 @@ QUICPIPE_INLINE enum quicpipe_reason decide(struct xdp_md *context,
     flow->sender_tag = source->tag;
     flow->interface = context->ingress_ifindex;
     flow->is_ipv4 = packet->is_ipv4;
-    flow->tag = binding->tag;
+    flow->tag = tag;
     return QUICPIPE_FORWARDED;
 }
 

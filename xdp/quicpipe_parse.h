@@ -134,6 +134,11 @@ QUICPIPE_INLINE enum quicpipe_reason quicpipe_parse_ipv6(struct quicpipe_cursor 
     return QUICPIPE_FORWARDED;
 }
 
+QUICPIPE_INLINE int quicpipe_is_vlan(__be16 type)
+{
+    return type == QUICPIPE_BE16(ETH_P_8021Q) || type == QUICPIPE_BE16(ETH_P_8021AD);
+}
+
 /* As far as UDP's header. */
 QUICPIPE_INLINE enum quicpipe_reason quicpipe_parse_udp(struct quicpipe_cursor *cursor,
                                                         struct quicpipe_packet *packet)
@@ -148,7 +153,7 @@ QUICPIPE_INLINE enum quicpipe_reason quicpipe_parse_udp(struct quicpipe_cursor *
         return QUICPIPE_NOT_IP;
     type = packet->ethernet->h_proto;
     for (tag = 0; tag < QUICPIPE_VLAN_TAGS; tag++) {
-        if (type != QUICPIPE_BE16(ETH_P_8021Q) && type != QUICPIPE_BE16(ETH_P_8021AD))
+        if (!quicpipe_is_vlan(type))
             break;
         vlan = quicpipe_take(cursor, sizeof(*vlan));
         if (!vlan)

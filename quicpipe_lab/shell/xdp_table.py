@@ -264,7 +264,8 @@ class BindingTable:
             more, _ = self._free.take(1)
             slots += more
             used += more
-        for slot in used:
+        for slot in used:  # a guess may still lead here: to nothing, until all is written
+            self._records.write(slot, bytes(_BINDING_BYTES))
             self._flows.write(slot, bytes(_FLOW_BYTES))
         return slots
 

@@ -182,6 +182,9 @@ def test_elsewhere_the_kernels_routes_say_which(
             for name, to in (("IPv4", BOB4), ("IPv6", BOB6)):
                 data = CORPUS[name].data
                 assert ask(filter_, data, index).data == forwarded(data, to, GATEWAY_MAC)
+            filter_.add_redirects(BINDINGS)  # so that nothing is remembered of them
+            for name in ("VLAN", "VLAN in VLAN"):
+                assert ask(filter_, CORPUS[name].data, index).reason is FilterReason.NO_ROUTE
         finally:
             filter_.detach("relay")
 
