@@ -43,6 +43,10 @@ class Mode(StrEnum):
 _MODE_FLAGS = {Mode.GENERIC: 1 << 1, Mode.NATIVE: 1 << 2, Mode.OFFLOADED: 1 << 3}
 
 
+class InterfaceTakenError(QuicpipeLabError):
+    """Another program is on the interface, and there can be one."""
+
+
 class KernelHeaders(NamedTuple):
     """Headers, and the kernel that they belong to.
 
@@ -111,9 +115,11 @@ class Program:
             self._links[interface] = bpf.create_xdp_link(self.fd, index, _MODE_FLAGS[mode])
         except OSError as error:
             why = error.strerror
-            if error.errno == errno.EBUSY:
-                why = "it has an XDP program already"
-            elif mode is Mode.OFFLOADED:
+            if error.errno in (errno.EBUSY, errno.EEXIST):  # EEXIST: in another mode
+                raise InterfaceTakenError(
+                    f"no {mode} XDP on {interface!r}: it has an XDP program already"
+                ) from None
+            if mode is Mode.OFFLOADED:
                 why = f"its network card does not take this program ({why})"
             raise QuicpipeLabError(f"no {mode} XDP on {interface!r}: {why}") from None
 

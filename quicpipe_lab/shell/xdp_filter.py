@@ -15,6 +15,7 @@ import mmap
 import struct
 from collections import deque
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -22,7 +23,7 @@ from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.resources import folder
 from quicpipe_lab.shell import bpf, xdp_interface
-from quicpipe_lab.shell.xdp import Mode, Program
+from quicpipe_lab.shell.xdp import InterfaceTakenError, Mode, Program
 from quicpipe_lab.shell.xdp_layout import (
     HOSTS,
     Address,
@@ -38,9 +39,11 @@ from quicpipe_lab.shell.xdp_table import (
     BindingTable,
     FilterFullError,
     SenderCounters,
+    memory_bytes,
 )
 
 MAX_CAPACITY = 2_000_000
+MAX_INTERFACES = 64
 _SECOND_NS = 1_000_000_000
 _BURST_S = 0.1
 _NUMBER = struct.Struct("=I")
@@ -78,6 +81,8 @@ class Filter:
         self._unbound_per_s = unbound_per_s
         self._is_complete = True
         self._attachments: dict[str, Attachment] = {}
+        self._indices: dict[str, int] = {}
+        self._layer2_fd = program.map_fd("layer2")
         self._rejected: deque[Rejected] = deque()
         self._memory = mmap.mmap(program.map_fd("config"), _whole_pages(ctypes.sizeof(Config)))
         self._config = Config.from_buffer(self._memory)
@@ -98,6 +103,7 @@ class Filter:
         """
         if not 1 <= capacity <= MAX_CAPACITY:
             raise QuicpipeLabError(f"a filter holds 1 to {MAX_CAPACITY} bindings, not {capacity}")
+        _check_memory(capacity)
         definitions = {"QUICPIPE_CAPACITY": capacity, "QUICPIPE_CPUS": bpf.possible_cpus()}
         program = Program(folder("xdp") / "quicpipe_filter.c", "quicpipe_filter", definitions)
         return cls(program, capacity, unbound_per_s)
@@ -114,7 +120,9 @@ class Filter:
         self.close()
 
     def close(self) -> None:
-        """Detach from all interfaces and unload."""
+        """Detach from all interfaces and unload. Once is enough, and more does no harm."""
+        if self._memory.closed:
+            return
         self._program.close()
         self._table.close()
         del self._config
@@ -137,13 +145,17 @@ class Filter:
         interface must be allowed to forward (``net.ipv4.conf.NAME.forwarding``), or all packets go
         up to userspace.
         """
+        if len(self._attachments) == MAX_INTERFACES:
+            raise QuicpipeLabError(f"a filter runs on up to {MAX_INTERFACES} interfaces")
         if layer2 is None:
             layer2 = xdp_interface.layer2_of(interface)
         index, mtu = xdp_interface.index_and_mtu(interface)
-        bpf.update(self._program.map_fd("layer2"), _NUMBER.pack(index), _NUMBER.pack(layer2))
+        mode, reason = self._attach(interface, mode)
+        # Until the next hop is known here, userspace forwards.
         least = self._config.max_packet_bytes or mtu
         self._config.max_packet_bytes = min(least, mtu)
-        mode, reason = self._attach(interface, mode)
+        bpf.update(self._layer2_fd, _NUMBER.pack(index), _NUMBER.pack(layer2))
+        self._indices[interface] = index
         if layer2 is Layer2.ROUTED and (settings := xdp_interface.forbidden_to_forward(interface)):
             reason += f"; userspace forwards until {' and '.join(settings)} is 1"
         attachment = Attachment(interface, mode, layer2, reason)
@@ -154,6 +166,7 @@ class Filter:
         """Undo attach."""
         del self._attachments[interface]
         self._program.detach(interface)
+        bpf.delete(self._layer2_fd, _NUMBER.pack(self._indices.pop(interface)))
 
     @property
     def attachments(self) -> list[Attachment]:
@@ -268,6 +281,8 @@ class Filter:
             return mode, "asked for"
         try:
             self._program.attach(interface, Mode.NATIVE)
+        except InterfaceTakenError:
+            raise
         except QuicpipeLabError as error:
             self._program.attach(interface, Mode.GENERIC)
             return Mode.GENERIC, f"the driver does not run XDP ({error})"
@@ -285,6 +300,18 @@ class Filter:
         may_drop = self._is_complete and not self._config.any_host and self._unbound_per_s > 0
         self._config.unbound_burst_ns = int(_BURST_S * _SECOND_NS)
         self._config.unbound_interval_ns = int(_SECOND_NS / self._unbound_per_s) if may_drop else 0
+
+
+def _check_memory(capacity: int) -> None:
+    """First, as of maps that are too large bcc says that their source does not compile."""
+    needed = memory_bytes(capacity)
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, number, *_ = line.split()
+        if name == "MemAvailable:" and needed > int(number) * 1024:
+            raise QuicpipeLabError(
+                f"a filter for {capacity} bindings takes {needed >> 20} MB of memory here,"
+                f" of which {int(number) >> 10} are available"
+            )
 
 
 def _whole_pages(size: int) -> int:

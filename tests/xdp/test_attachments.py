@@ -14,7 +14,7 @@ from pyroute2 import IPRoute
 
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.shell.xdp import Mode
-from quicpipe_lab.shell.xdp_filter import Filter
+from quicpipe_lab.shell.xdp_filter import MAX_INTERFACES, Filter
 from quicpipe_lab.shell.xdp_interface import layer2_of
 from quicpipe_lab.shell.xdp_layout import FilterReason, Layer2
 from tests.xdp import kernel
@@ -107,6 +107,38 @@ def test_what_cannot_be_is_one_line(
     with pytest.raises(QuicpipeLabError, match=words) as raised:
         thread.submit(filter_.attach, interface, mode).result()
     assert "\n" not in str(raised.value)
+    assert filter_.attachments == []
+
+
+def test_an_attempt_that_fails_changes_nothing(thread: ThreadPoolExecutor, filter_: Filter) -> None:
+    """Another filter comes to the interface, and this one itself comes again."""
+    index = thread.submit(_index, "relay").result()
+    thread.submit(filter_.attach, "relay", None, Layer2.SWAP).result()
+    words = "on 'relay': it has an XDP program already$"
+    try:
+        with Filter.open(capacity=8) as other:
+            for mode in (None, Mode.GENERIC, Mode.NATIVE):
+                for one in (other, filter_):
+                    with pytest.raises(QuicpipeLabError, match=words):
+                        thread.submit(one.attach, "relay", mode, Layer2.ROUTED).result()
+            other.close()  # leaving the context is once more
+        assert ask(filter_, CORPUS["IPv4"].data, index).reason is FilterReason.FORWARDED
+    finally:
+        filter_.detach("relay")
+
+
+def test_interfaces_come_and_go(thread: ThreadPoolExecutor, filter_: Filter) -> None:
+    """More of them than a filter has room for at once, and some without a farewell."""
+
+    def come_and_go() -> None:
+        with IPRoute() as ip:
+            for _ in range(MAX_INTERFACES + 1):
+                ip.link("add", ifname="guest", kind="veth", peer="guest-peer")
+                filter_.attach("guest", Mode.GENERIC, Layer2.SWAP)
+                ip.link("del", index=_index("guest"))
+                filter_.detach("guest")
+
+    thread.submit(come_and_go).result()
     assert filter_.attachments == []
 
 

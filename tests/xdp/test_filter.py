@@ -9,6 +9,7 @@ import pytest
 
 from quicpipe_lab.errors import LocalProtocolError, QuicpipeLabError
 from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.shell import bpf
 from quicpipe_lab.shell.xdp_filter import Filter, Rejected
 from quicpipe_lab.shell.xdp_layout import FilterReason
 from quicpipe_lab.shell.xdp_table import FilterFullError, memory_bytes
@@ -250,6 +251,12 @@ def test_memory_is_what_the_kernel_says() -> None:
         said = [Path(f"/proc/self/fdinfo/{fd}").read_text() for fd in fds]
     words = [text.partition("memlock:")[2].split()[0] for text in said]
     assert sum(map(int, words)) == pytest.approx(memory_bytes(100_000), rel=0.05)
+
+
+def test_more_memory_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bpf, "possible_cpus", lambda: 8192)
+    with pytest.raises(QuicpipeLabError, match=r"2000000 bindings takes \d{7} MB of memory here,"):
+        Filter.open(capacity=2_000_000)
 
 
 def test_capacities_that_cannot_be() -> None:
