@@ -59,13 +59,13 @@ def open_run(run: RunResult | str | Path) -> Evidence:
     warnings = []
     if found.result is None:
         warnings.append("the run has no result: it was killed, or could not be run")
-    held = _capture(directory)
+    held = capture_in(directory)
     if held is not None and not held.is_whole:
         warnings.append(f"the capture breaks off after {len(held.frames)} frames")
     return Evidence(found, held, tuple(warnings))
 
 
-def _capture(directory: Path) -> Capture | None:
+def capture_in(directory: Path) -> Capture | None:
     """The capture, or what its recorder had written of it when the run was killed."""
     if (directory / "capture.pcapng").exists():
         return pcapng.read(directory / "capture.pcapng")

@@ -6,6 +6,7 @@ from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.load import load_scenario, load_topology
 from quicpipe_lab.model.scenario import Scenario
 from quicpipe_lab.model.scenario_data import load_scenario_data
+from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.model.topology import Topology
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -52,4 +53,7 @@ def _path_of(name: str, kind: str, bundled: list[str]) -> Path:
     if name in bundled:
         return folder("netns") / kind / f"{name}.toml"
     singular = {"scenarios": "scenario", "topologies": "topology"}[kind]
-    raise ScenarioError("", f"there is no {singular} {name!r}; there are {', '.join(bundled)}")
+    known = f"; there are {', '.join(bundled)}"
+    raise ScenarioError(
+        "", f"there is no {singular} {name!r}{did_you_mean(name, bundled) or known}"
+    )

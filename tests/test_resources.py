@@ -42,7 +42,7 @@ def test_bundled_topology_loads(name: str) -> None:
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ScenarioError, match=r"no scenario 'nat'; there are .*nat-to-nat"):
         resources.find_scenario("nat")
-    with pytest.raises(ScenarioError, match=r"no topology 'homes'; there are .*two-homes"):
+    with pytest.raises(ScenarioError, match=r"no topology 'homes'; did you mean 'two-homes'\?"):
         resources.find_topology("homes")
     with pytest.raises(ScenarioError, match="cannot read nowhere/x: No such file"):
         resources.find_scenario("nowhere/x")

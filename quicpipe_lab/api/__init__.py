@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from quicpipe_lab.api.background import run_async as run_async
+    from quicpipe_lab.api.blocking import BlockingLab as BlockingLab
+    from quicpipe_lab.api.blocking import BlockingProgram as BlockingProgram
     from quicpipe_lab.api.lab import Lab as Lab
     from quicpipe_lab.api.lab import Node as Node
     from quicpipe_lab.api.looks import Drawn as Drawn
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from quicpipe_lab.api.tables import packets as packets
 
 _MODULES = {
+    "BlockingLab": "blocking",
+    "BlockingProgram": "blocking",
     "Certificates": "surveys",
     "Drawn": "looks",
     "Lab": "lab",
@@ -51,6 +55,8 @@ _MODULES = {
 }
 
 __all__ = [
+    "BlockingLab",
+    "BlockingProgram",
     "Certificates",
     "Drawn",
     "Lab",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from quicpipe_lab import resources
 from quicpipe_lab.api.program import Output, Program, ProgramResult, memory_file
@@ -22,6 +22,9 @@ from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.model.topology import CORE, Topology
+
+if TYPE_CHECKING:
+    from quicpipe_lab.backends.netns.recording import Recording
 
 T = TypeVar("T")
 
@@ -86,7 +89,8 @@ class Lab:
 
     ``topology`` may be the name of a bundled one or the path of a TOML file. ``name`` is what
     ``quicpipe-lab exec --lab`` and ``ps`` know the lab by. With a ``run_dir``, what each program
-    wrote is kept there, in files of its own, and listed in ``programs.jsonl``.
+    wrote is kept there, in files of its own, and listed in ``programs.jsonl``; with ``capture``
+    also all that passed any interface, as ``capture.pcapng``, by ``end_capture`` or ``down``.
     """
 
     def __init__(
@@ -95,12 +99,17 @@ class Lab:
         *,
         name: str | None = None,
         run_dir: str | os.PathLike[str] | None = None,
+        capture: bool = False,
     ) -> None:
+        if capture and run_dir is None:
+            raise LocalProtocolError("a lab that is captured needs a run_dir to put it in")
         if not isinstance(topology, Topology):
             topology = resources.find_topology(os.fspath(topology))
         self.topology = topology
         self._lab = netns.Lab(topology, name=name)
         self._run_dir = None if run_dir is None else Path(run_dir).absolute()
+        self._wants_capture = capture
+        self._recording: Recording | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._running: set[Program] = set()
         self._tick_timer: asyncio.TimerHandle | None = None
@@ -151,6 +160,8 @@ class Lab:
         self._tick()
         try:
             await self._call(self._lab.up)
+            if self._wants_capture:
+                await self._call(self._begin_capture)
         except BaseException:
             await self.down()
             raise
@@ -161,7 +172,7 @@ class Lab:
         if self._thread is None:
             return
         try:
-            await self._call(self._lab.down)
+            await self._call(self._down)
         finally:
             if self._tick_timer is not None:
                 self._tick_timer.cancel()
@@ -170,6 +181,14 @@ class Lab:
                 thread.shutdown(wait=False)
             for program in list(self._running):
                 program.finish()
+
+    async def end_capture(self, *, keep: bool = True) -> None:
+        """Make ``capture.pcapng`` of what there was until now, or drop it. What comes later is not
+        captured.
+
+        Idempotent. Raises QuicpipeLabError where the capture is not complete.
+        """
+        await self._call(lambda: self._end_capture(keep))
 
     async def cut(self, one: str, other: str) -> None:
         """Nothing passes between two nodes any more (see the core's Lab)."""
@@ -221,6 +240,25 @@ class Lab:
         program = Program(spawned[0], output, started_s, self._kill, self._note_end)
         self._running.add(program)
         return program
+
+    def _begin_capture(self) -> None:
+        from quicpipe_lab.backends.netns.recording import Recording
+
+        assert self._run_dir is not None
+        self._recording = Recording(self._lab, self._run_dir).__enter__()
+
+    def _end_capture(self, keep: bool) -> None:
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            recording.stop()
+            if keep:
+                recording.write()
+
+    def _down(self) -> None:
+        try:
+            self._end_capture(keep=True)
+        finally:
+            self._lab.down()
 
     def _tick(self) -> None:
         self._tick_timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
