@@ -1,6 +1,5 @@
 """``quicpipe-lab relay``: the program around the loop."""
 
-import ipaddress
 import os
 import re
 import socket
@@ -137,22 +136,24 @@ def _load_filter(
 ) -> RelayAccelerator:
     from quicpipe_lab.shell.xdp import Mode
     from quicpipe_lab.shell.xdp_filter import Filter
+    from quicpipe_lab.shell.xdp_hosts import OwnHosts
     from quicpipe_lab.shell.xdp_layout import Layer2
 
     kernel = stack.enter_context(Filter.open(capacity=options.xdp_capacity))
-    if not ipaddress.ip_address(address.host.partition("%")[0]).is_unspecified:
-        kernel.set_own_addresses([address])
+    hosts = OwnHosts(kernel, address, options.xdp)
+    hosts.refresh()
     mode = None if options.xdp_mode is None else Mode(options.xdp_mode)
     layer2 = {None: None, "back": Layer2.SWAP, "routes": Layer2.ROUTED}[options.xdp_next_hop]
     attachments = []
     for interface in options.xdp:
         attachment = kernel.attach(interface, mode, layer2)
-        if attachment.layer2 is Layer2.ROUTED and not _forwards(interface):
-            idle = "; but it forwards nothing before net.ipv4.conf.{}.forwarding is 1, or with"
-            idle += " --xdp-next-hop back"
-            attachment = attachment._replace(reason=attachment.reason + idle.format(interface))
+        if attachment.waits_for:
+            reason = f"{attachment.reason}, or without that with --xdp-next-hop back"
+            attachment = attachment._replace(reason=reason)
         attachments.append(attachment)
-    return RelayAccelerator(kernel, address.port, options.limits.bindings, attachments)
+    return RelayAccelerator(
+        kernel, address.port, options.limits.bindings, attachments, hosts.refresh
+    )
 
 
 def _may_load_programs() -> bool:
@@ -164,12 +165,6 @@ def _may_load_programs() -> bool:
     network, all_of_it, bpf = 1 << 12, 1 << 21, 1 << 39
     held = int(effective, 16)
     return bool(held & all_of_it) or held & (network | bpf) == network | bpf
-
-
-def _forwards(interface: str) -> bool:
-    """Whether the kernel says to XDP programs where its routes lead."""
-    setting = Path("/proc/sys/net/ipv4/conf") / interface / "forwarding"
-    return setting.read_text().strip() == "1"
 
 
 def _show(text: str) -> None:

@@ -51,12 +51,16 @@ _COUNTER = struct.Struct("=Q")
 
 
 class Attachment(NamedTuple):
-    """Where the filter runs. ``reason``: why in this mode, in one line."""
+    """Where the filter runs. ``reason``: why in this mode, in one line.
+
+    ``waits_for``: settings of the kernel that are 0; until they are 1 userspace forwards.
+    """
 
     interface: str
     mode: Mode
     layer2: Layer2
     reason: str
+    waits_for: tuple[str, ...] = ()
 
 
 class Rejected(NamedTuple):
@@ -156,9 +160,10 @@ class Filter:
         self._config.max_packet_bytes = min(least, mtu)
         bpf.update(self._layer2_fd, _NUMBER.pack(index), _NUMBER.pack(layer2))
         self._indices[interface] = index
+        settings: list[str] = []
         if layer2 is Layer2.ROUTED and (settings := xdp_interface.forbidden_to_forward(interface)):
             reason += f"; userspace forwards until {' and '.join(settings)} is 1"
-        attachment = Attachment(interface, mode, layer2, reason)
+        attachment = Attachment(interface, mode, layer2, reason, tuple(settings))
         self._attachments[interface] = attachment
         return attachment
 

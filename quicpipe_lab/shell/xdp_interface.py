@@ -48,6 +48,12 @@ def forbidden_to_forward(interface: str) -> list[str]:
     ]
 
 
+def if_inet6() -> list[str]:
+    """The kernel's table of IPv6 addresses, see proc(5): address, index, prefix, scope, flags and
+    name in each line."""
+    return _IPV6_ADDRESSES.read_text().splitlines() if _IPV6_ADDRESSES.exists() else []
+
+
 def _is_set(setting: str) -> bool:
     return (_SETTINGS / setting).read_text().strip() != "0"
 
@@ -63,10 +69,8 @@ def _ipv4_host_bits(interface: str) -> list[int]:
 
 def _ipv6_host_bits(interface: str) -> list[int]:
     """The same for all its global addresses."""
-    if not _IPV6_ADDRESSES.exists():
-        return []
     found = []
-    for line in _IPV6_ADDRESSES.read_text().splitlines():
+    for line in if_inet6():
         _, _, prefix, scope, _, name = line.split()
         if name == interface and int(scope, 16) == _IPV6_SCOPE_GLOBAL:
             found.append(128 - int(prefix, 16))

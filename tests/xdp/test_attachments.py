@@ -13,8 +13,10 @@ import pytest
 from pyroute2 import IPRoute
 
 from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.shell.xdp import Mode
 from quicpipe_lab.shell.xdp_filter import MAX_INTERFACES, Filter
+from quicpipe_lab.shell.xdp_hosts import OwnHosts
 from quicpipe_lab.shell.xdp_interface import layer2_of
 from quicpipe_lab.shell.xdp_layout import FilterReason, Layer2
 from tests.xdp import kernel
@@ -234,3 +236,38 @@ def _add_gateways(index: int) -> None:
             ip.neigh("add", dst=gateway, lladdr=GATEWAY_MAC, ifindex=index, state="permanent")
         ip.route("add", dst="default", gateway=GATEWAY4)
         ip.route("add", dst="default", gateway=GATEWAY6)
+
+
+# --- A relay that listens on all addresses
+
+
+@pytest.mark.parametrize(
+    ("bound", "ipv6"),
+    [("::", FilterReason.FORWARDED), ("0.0.0.0", FilterReason.OTHER_HOST)],
+)
+@pytest.mark.parametrize("first", ["relay", "other"])
+def test_what_comes_for_others_is_not_the_relays(
+    thread: ThreadPoolExecutor, filter_: Filter, bound: str, ipv6: FilterReason, first: str
+) -> None:
+    """On a host that forwards as well, packets to other hosts come by too, some to that port."""
+    hosts = OwnHosts(filter_, TransportAddress(bound, PORT), [first])
+
+    def reasons() -> list[FilterReason]:
+        hosts.refresh()
+        index = _index("relay")
+        return [ask(filter_, CORPUS[name].data, index).reason for name in ("IPv4", "IPv6")]
+
+    def check_own() -> None:
+        assert reasons() == [FilterReason.FORWARDED, ipv6]
+
+    def check_others() -> None:
+        assert reasons() == [FilterReason.OTHER_HOST] * 2
+
+    thread.submit(filter_.attach, "relay", None, Layer2.SWAP).result()
+    try:
+        thread.submit(_with_addresses, check_own, (RELAY4, 24), (RELAY6, 64)).result()
+        others = (GATEWAY4, 24), (GATEWAY6, 64)
+        thread.submit(_with_addresses, check_others, *others).result()
+    finally:
+        filter_.detach("relay")
+        filter_.set_own_addresses(OWN)
