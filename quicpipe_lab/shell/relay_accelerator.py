@@ -10,8 +10,9 @@ limits. The filter has no limits of its own: what a sender has sent too much is 
 its packets then come up to userspace until it has fallen behind its rate again.
 """
 
+import itertools
 import time
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from quicpipe_lab.errors import QuicpipeLabError
@@ -25,6 +26,8 @@ ACTIVE_INTERVAL_S = 0.1
 IDLE_INTERVAL_S = 1.0
 _COST_FACTOR = 20
 """Reading them may take one part in so many of the time."""
+
+_FILLED_AT_ONCE = 64
 
 Binding = tuple[bytes, TransportAddress]
 
@@ -81,7 +84,9 @@ class MirroredStore(MapStore):
         super().__init__(max_bindings)
         self._table = table
         self.unmirrored = 0
-        """Bindings that the kernel did not take; userspace forwards for them."""
+        """Bindings that the kernel did not take at once; userspace forwards for them."""
+        self._waiting: dict[bytes, None] = {}
+        """Those that it does not have yet, the first of them first."""
 
     def put_association(self, association: Association, owner: Hashable) -> None:
         address = association.address
@@ -92,7 +97,9 @@ class MirroredStore(MapStore):
     def remove_association(self, association: Association, owner: Hashable) -> None:
         for connection_id in self.held(association, owner):
             self._table.remove_redirect(connection_id)
+            self._waiting.pop(connection_id, None)
         super().remove_association(association, owner)
+        self._fill()
 
     def restore(self, connection_id: bytes) -> bool:
         """Tell the kernel of an ID again, if it is bound."""
@@ -109,9 +116,25 @@ class MirroredStore(MapStore):
         try:
             self._table.add_redirects(bindings)
         except QuicpipeLabError:  # it is full
+            for connection_id, _ in bindings:  # also of those that it has at another address
+                self._table.remove_redirect(connection_id)
+                self._waiting[connection_id] = None
             self.unmirrored += len(bindings)
             return False
+        for connection_id, _ in bindings:
+            self._waiting.pop(connection_id, None)
         return True
+
+    def _fill(self) -> None:
+        """Give the room that has become free to those who wait for it."""
+        for connection_id in list(itertools.islice(self._waiting, _FILLED_AT_ONCE)):
+            try:
+                self._table.add_redirects(
+                    [(connection_id, self.get_association(connection_id).address)]
+                )
+            except QuicpipeLabError:
+                return
+            del self._waiting[connection_id]
 
 
 class RelayAccelerator:
@@ -123,7 +146,9 @@ class RelayAccelerator:
         port: int,
         max_bindings: int,
         attachments: Sequence[Attachment] = (),
+        refresh: Callable[[], None] = lambda: None,
     ) -> None:
+        """``refresh``: what is to be looked at anew from time to time, while anybody is bound."""
         self.store = MirroredStore(max_bindings, table)
         self._port = port
         self._attachments = attachments
@@ -134,6 +159,8 @@ class RelayAccelerator:
         self._sent: dict[TransportAddress, tuple[int, int]] = {}
         self._passing: set[TransportAddress] = set()
         self._next_s: float | None = None
+        self._refresh = refresh
+        self._refreshed_s = 0.0
 
     def fileno(self) -> int:
         """Readable when ``take_rejected`` has something to do."""
@@ -156,6 +183,9 @@ class RelayAccelerator:
         """Account for what the kernel has forwarded, if it is time to."""
         if self._next_s is None or self._next_s > now:
             return
+        if now - self._refreshed_s >= IDLE_INTERVAL_S:
+            self._refreshed_s = now
+            self._refresh()
         began_s = time.perf_counter()
         is_active = self.account(relay, now)
         took_s = time.perf_counter() - began_s

@@ -3,6 +3,7 @@
 The kernel's own table takes its place in tests/backends/netns/test_xdp_relay.py.
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -13,11 +14,13 @@ from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.connection_id import ConnectionIdGenerator
 from quicpipe_lab.protocol.forwarding import Reason
 from quicpipe_lab.protocol.relay_limits import RelayLimits
-from quicpipe_lab.shell.relay_accelerator import ACTIVE_INTERVAL_S, RelayAccelerator
+from quicpipe_lab.protocol.store import Association
+from quicpipe_lab.shell.relay_accelerator import ACTIVE_INTERVAL_S, MirroredStore, RelayAccelerator
 from tests.protocol.relay_world import Network
 
 KEY, OTHER = b"k" * 16, b"o" * 16
 PORT = 4433
+CLIENT = TransportAddress("203.0.113.1", 5000)
 
 
 @dataclass
@@ -217,6 +220,45 @@ def test_what_has_no_room_is_userspaces_until_the_kernel_asks_and_has() -> None:
     world.accelerator.take_rejected()
     assert world.accelerator.restored == 2
     assert world.table.bound.keys() == {*ids(KEY, 4), *ids(OTHER, 2)}
+
+
+def test_room_that_becomes_free_is_used() -> None:
+    table = Table(capacity=4)
+    store = MirroredStore(10, table)
+    first = Association(tuple(ids(KEY, 3)), CLIENT)
+    store.put_association(first, KEY)
+    waiting = Association(tuple(ids(OTHER, 2)), CLIENT)
+    store.put_association(waiting, OTHER)
+    assert table.bound.keys() == {*ids(KEY, 3)}
+    store.remove_association(Association(waiting.connection_ids[:1], CLIENT), OTHER)
+    assert table.bound.keys() == {*ids(KEY, 3), waiting.connection_ids[1]}
+    store.remove_association(first, KEY)
+    assert table.bound.keys() == {waiting.connection_ids[1]}
+
+
+def test_where_all_cannot_move_the_kernel_has_none_at_the_old_address() -> None:
+    table = Table(1)
+    store = MirroredStore(10, table)
+    new = CLIENT._replace(port=6000)
+    store.put_association(Association((b"one",), CLIENT), KEY)
+    store.put_association(Association((b"one", b"two"), new), KEY)
+    assert table.bound == {}
+    store.remove_association(Association((b"two",), new), KEY)
+    assert table.bound == {b"one": new}
+
+
+def test_it_looks_anew_while_anybody_is_bound_once_a_second() -> None:
+    world = World()
+    looked: list[float] = []
+    world.accelerator = RelayAccelerator(
+        world.table, PORT, 10, refresh=lambda: looked.append(world.now)
+    )
+    world.accelerator.store.put_association(Association((b"one",), CLIENT), KEY)
+    for _ in range(40):
+        world.now = world.accelerator.get_timer(world.now) or 0.0
+        world.accelerator.handle_timer(world.relay, world.now)
+    assert len(looked) > 10
+    assert all(0.9 < two - one < 2.1 for one, two in itertools.pairwise(looked))
 
 
 def test_it_sleeps_while_nobody_is_bound_and_reads_oftener_while_there_is_traffic() -> None:
