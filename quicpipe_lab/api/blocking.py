@@ -22,7 +22,7 @@ from quicpipe_lab.api.program import Program, ProgramResult
 from quicpipe_lab.errors import LocalProtocolError, QuicpipeLabError
 from quicpipe_lab.evidence import capture_in
 from quicpipe_lab.model.link import LinkBehavior
-from quicpipe_lab.model.topology import Topology
+from quicpipe_lab.model.topology import Host, Topology
 from quicpipe_lab.shell import pcapng
 from quicpipe_lab.traffic.frame import CapturedFrame
 
@@ -242,9 +242,14 @@ class BlockingLab:
 
     def direct_datagrams(self, sender: str, receiver: str) -> int:
         """How many UDP datagrams of ``sender``'s came to ``receiver`` with nobody but routers
-        between: 0 where all went through a relay, or none arrived. This ends the capture."""
+        between: 0 where all went through a relay, or none arrived. This ends the capture.
+
+        Raises LocalProtocolError where one of the two is no host.
+        """
         for node in (sender, receiver):
-            _ = self[node]  # says so where there is none
+            name = self[node].name  # says so where there is none
+            if not isinstance(self.topology.by_name.get(name), Host):
+                raise LocalProtocolError(f"{name!r} is a router, which passes datagrams on")
         with pcapng.many_tuples():
             return lab_traffic.direct_datagrams(self.frames(), self.topology, sender, receiver)
 

@@ -119,6 +119,24 @@ def test_what_tests_do_in_labs(pytester: pytest.Pytester) -> None:
             (line,) = lab.dropped()
             assert "dropped by core: the way on is cut" in line
 
+        @pytest.mark.lab("dual-stack-translated")
+        def test_ipv6(lab):
+            listen = "import socket as s; u = s.socket(s.AF_INET6, s.SOCK_DGRAM)"
+            listen += "; u.bind(('', 9)); print(1); u.recv(9); u.recv(9)"
+            send = "import socket as s; a = s.getaddrinfo('relay', 9, s.AF_INET6, 2)[0][4]"
+            send += "; s.socket(s.AF_INET6, s.SOCK_DGRAM).sendto(b'x', a)"
+            server = lab["relay"].start([*python, listen])
+            server.wait_for("1")
+            for node in ("alice", "bob"):
+                lab[node].run([*python, send]).check()
+            server.wait().check()
+            counts = [lab.direct_datagrams(node, "relay") for node in ("alice", "bob", "carol")]
+            assert counts == [1, 1, 0]
+            with pytest.raises(QuicpipeLabError, match="'core' is a router"):
+                lab.direct_datagrams("core", "bob")
+            with pytest.raises(QuicpipeLabError, match="did you mean 'alice'"):
+                lab.went_direct("alcie", "bob")
+
         @pytest.mark.lab(topology="one-home")
         def test_asyncio(async_lab):
             async def story():
@@ -127,7 +145,7 @@ def test_what_tests_do_in_labs(pytester: pytest.Pytester) -> None:
             assert asyncio.run(story()).stdout == "8\\n"
     """
     done = run(pytester, source)
-    done.assert_outcomes(passed=2, failed=1)
+    done.assert_outcomes(passed=3, failed=1)
     (directory,) = directories(done.stdout.str())
     assert (directory / "capture.pcapng").exists()
     (output,) = directory.glob("001-alice-*.stdout")
