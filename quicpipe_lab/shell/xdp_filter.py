@@ -144,6 +144,9 @@ class Filter:
     ) -> Attachment:
         """To one more interface: natively if its driver can, else behind the driver.
 
+        A veth interface is one whose driver can, but its other end drops what comes back unless it
+        has an XDP program as well: natively there only with ``mode``.
+
         With ``layer2`` None packets go back to where they came from on links with one neighbour (a
         network of /30, /126 or longer), and where the kernel's routes lead on all others; there the
         interface must be allowed to forward (``net.ipv4.conf.NAME.forwarding``), or all packets go
@@ -284,6 +287,9 @@ class Filter:
         if mode is not None:
             self._program.attach(interface, mode)
             return mode, "asked for"
+        if xdp_interface.may_lose_what_it_sends(interface):
+            self._program.attach(interface, Mode.GENERIC)
+            return Mode.GENERIC, "natively a veth's other end may drop what is sent back"
         try:
             self._program.attach(interface, Mode.NATIVE)
         except InterfaceTakenError:

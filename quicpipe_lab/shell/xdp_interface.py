@@ -1,5 +1,6 @@
 """What the XDP filter asks of an interface before it runs on it."""
 
+import ctypes
 import fcntl
 import socket
 import struct
@@ -9,6 +10,7 @@ from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.shell.xdp_layout import Layer2
 
 _SIOCGIFFLAGS, _SIOCGIFNETMASK, _SIOCGIFMTU = 0x8913, 0x891B, 0x8921
+_SIOCETHTOOL, _ETHTOOL_GDRVINFO = 0x8946, 0x03
 _IFF_POINTOPOINT = 0x10
 _IPV6_ADDRESSES = Path("/proc/thread-self/net/if_inet6")
 _SETTINGS = Path("/proc/sys/net")
@@ -23,6 +25,23 @@ def index_and_mtu(interface: str) -> tuple[int, int]:
     except OSError as error:
         raise QuicpipeLabError(f"no interface {interface!r}: {error.strerror}") from None
     return index, mtu
+
+
+def may_lose_what_it_sends(interface: str) -> bool:
+    """Whether what a program sends back in the driver may be lost, though the driver takes it.
+
+    So it is with veth: its other end drops such frames unless it has a program as well, and lies in
+    another namespace, a container's host mostly, where we cannot look.
+    """
+    asked = ctypes.create_string_buffer(struct.pack("=I32s", _ETHTOOL_GDRVINFO, b""), 196)
+    request = struct.pack("=16sQ16x", interface.encode(), ctypes.addressof(asked))
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            fcntl.ioctl(asking, _SIOCETHTOOL, request)
+    except OSError:  # a driver without a name: none that we know to lose anything
+        return False
+    _, driver = struct.unpack_from("=I32s", asked.raw)
+    return bytes(driver).rstrip(b"\0") == b"veth"
 
 
 def layer2_of(interface: str) -> Layer2:

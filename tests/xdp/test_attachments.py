@@ -32,9 +32,10 @@ GATEWAY4, GATEWAY6 = "192.0.2.254", "2001:db8::fe"
 GATEWAY_MAC = "02:00:00:00:00:fe"
 HOLDER = """
 import signal
+from quicpipe_lab.shell.xdp import Mode
 from quicpipe_lab.shell.xdp_filter import Filter
 with Filter.open(capacity=8) as filter_:
-    print(filter_.attach("relay").mode, filter_.attach("other").mode, flush=True)
+    print(filter_.attach("relay", Mode.NATIVE).mode, filter_.attach("other").mode, flush=True)
     signal.pause()
 """
 
@@ -78,21 +79,24 @@ def _mode_of(interface: str) -> str | None:
         return mode
 
 
-def test_native_where_the_driver_can_and_generic_elsewhere(
+def test_natively_where_that_is_asked_for_or_loses_nothing(
     thread: ThreadPoolExecutor, filter_: Filter
 ) -> None:
-    native = thread.submit(filter_.attach, "relay").result()
+    """Of these interfaces none does so by itself: a veth's driver can, and then drops the rest."""
+    native = thread.submit(filter_.attach, "relay", Mode.NATIVE).result()
+    veth = thread.submit(filter_.attach, "other").result()
     generic = thread.submit(filter_.attach, "lo").result()
     try:
-        assert (native.mode, native.reason) == (Mode.NATIVE, "the driver runs XDP itself")
-        assert generic.mode is Mode.GENERIC
+        assert (native.mode, native.reason.split(";")[0]) == (Mode.NATIVE, "asked for")
+        assert veth.mode is generic.mode is Mode.GENERIC
+        assert veth.reason.startswith("natively a veth's other end may drop what is sent back")
         assert generic.reason.startswith("the driver does not run XDP (no native XDP on 'lo': ")
-        assert filter_.attachments == [native, generic]
+        assert filter_.attachments == [native, veth, generic]
         modes = [thread.submit(_mode_of, name).result() for name in ("relay", "lo", "other")]
-        assert modes == ["xdp", "xdpgeneric", None]
+        assert modes == ["xdp", "xdpgeneric", "xdpgeneric"]
     finally:
-        filter_.detach("relay")
-        filter_.detach("lo")
+        for name in ("relay", "other", "lo"):
+            filter_.detach(name)
     assert [thread.submit(_mode_of, name).result() for name in ("relay", "lo")] == [None, None]
 
 
@@ -115,7 +119,7 @@ def test_what_cannot_be_is_one_line(
 def test_an_attempt_that_fails_changes_nothing(thread: ThreadPoolExecutor, filter_: Filter) -> None:
     """Another filter comes to the interface, and this one itself comes again."""
     index = thread.submit(_index, "relay").result()
-    thread.submit(filter_.attach, "relay", None, Layer2.SWAP).result()
+    thread.submit(filter_.attach, "relay", Mode.NATIVE, Layer2.SWAP).result()
     words = "on 'relay': it has an XDP program already$"
     try:
         with Filter.open(capacity=8) as other:
@@ -150,13 +154,13 @@ def test_nothing_stays_of_a_process_that_is_killed(thread: ThreadPoolExecutor) -
     def killed() -> list[str | None]:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            assert process.stdout.readline() == "native native\n"
+            assert process.stdout.readline() == "native generic\n"
             attached = [_mode_of("relay"), _mode_of("other")]
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
         return [*attached, _mode_of("relay"), _mode_of("other")]
 
-    assert thread.submit(killed).result() == ["xdp", "xdp", None, None]
+    assert thread.submit(killed).result() == ["xdp", "xdpgeneric", None, None]
 
 
 # --- The next hop
@@ -202,7 +206,7 @@ def test_elsewhere_the_kernels_routes_say_which(
 
     def check() -> None:
         index = _index("relay")
-        attachment = filter_.attach("relay")
+        attachment = filter_.attach("relay", Mode.NATIVE)
         assert attachment.layer2 is Layer2.ROUTED
         settings = "net.ipv4.conf.relay.forwarding and net.ipv6.conf.relay.forwarding"
         assert attachment.reason.endswith(f"; userspace forwards until {settings} is 1")
@@ -263,7 +267,7 @@ def test_what_comes_for_others_is_not_the_relays(
     def check_others() -> None:
         assert reasons() == [FilterReason.OTHER_HOST] * 2
 
-    thread.submit(filter_.attach, "relay", None, Layer2.SWAP).result()
+    thread.submit(filter_.attach, "relay", Mode.NATIVE, Layer2.SWAP).result()
     try:
         thread.submit(_with_addresses, check_own, (RELAY4, 24), (RELAY6, 64)).result()
         others = (GATEWAY4, 24), (GATEWAY6, 64)

@@ -194,8 +194,8 @@ class _Run:
             return []
         topology, relay = self.scenario.topology, self.scenario.relay
         interface = interface_name(topology, relay, topology.uplinks[relay].upper)
-        mode = [] if self.scenario.xdp is Xdp.ON else ["--xdp-mode", "generic"]
-        return ["--xdp", interface, "--xdp-next-hop", "back", *mode]
+        mode = "native" if self.scenario.xdp is Xdp.ON else "generic"
+        return ["--xdp", interface, "--xdp-next-hop", "back", "--xdp-mode", mode]
 
     def _start_dialer(self, trust: list[str], oob: int) -> None:
         direct_after = str(self.scenario.direct_after_bytes)

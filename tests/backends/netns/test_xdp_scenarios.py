@@ -172,7 +172,7 @@ def test_a_relay_that_may_not_ask_for_routes_says_what_to_do(two_homes: Lab) -> 
         said = [lines.readline() for _ in range(3)]
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
-    assert said[2].startswith("xdp: core native: ")
+    assert said[2].startswith("xdp: core generic: natively a veth's other end may drop")
     what_to_do = "; userspace forwards until net.ipv4.conf.core.forwarding is 1, or without that"
     assert said[2].endswith(f"{what_to_do} with --xdp-next-hop back\n")
 
