@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import isfinite
 
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.nat import (
@@ -11,6 +10,7 @@ from quicpipe_lab.model.nat import (
     NatBehavior,
     PortAssignment,
     UnsolicitedReaction,
+    check_lifetime,
 )
 
 
@@ -42,8 +42,7 @@ class FirewallBehavior:
     unsolicited: UnsolicitedReaction = UnsolicitedReaction.DROP
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.state_lifetime_s) and self.state_lifetime_s > 0):
-            raise ScenarioError("state_lifetime_s", "is finite and above 0")
+        check_lifetime("state_lifetime_s", self.state_lifetime_s)
         if self.unsolicited is UnsolicitedReaction.CONNTRACK:
             raise ScenarioError("unsolicited", "'conntrack' is a NAT's: a firewall has no ports")
 

@@ -6,12 +6,14 @@ affair. Named NATs, with their sources, are in nat_presets.py.
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import isfinite
 
 from quicpipe_lab.errors import ScenarioError
 
 LOWEST_PORT, HIGHEST_PORT = 1024, 65535
 MOST_EXTERNAL_ADDRESSES = 64
+MOST_MAPPINGS = MOST_EXTERNAL_ADDRESSES * 65536
+LONGEST_LIFETIME_S = 30 * 86400.0
+"""Kernels count some of a flow's time in ticks of a millisecond, in 32 bits: 49 days."""
 
 
 class MappingBehavior(StrEnum):
@@ -170,16 +172,21 @@ class NatBehavior:
         return f"{self.mapping}/{self.filtering}"
 
 
+def check_lifetime(field: str, lifetime_s: float) -> None:
+    """Raises ScenarioError for what no router can count. NaN is above nothing."""
+    if not 0 < lifetime_s <= LONGEST_LIFETIME_S:
+        raise ScenarioError(field, f"is above 0 and at most {LONGEST_LIFETIME_S:.0f} (30 days)")
+
+
 def _check_numbers(nat: NatBehavior) -> None:
     lifetimes = {"mapping_lifetime_s": nat.mapping_lifetime_s}
     if nat.answered_lifetime_s is not None:
         lifetimes["answered_lifetime_s"] = nat.answered_lifetime_s
     for field, value in lifetimes.items():
-        if not (isfinite(value) and value > 0):
-            raise ScenarioError(field, f"is finite and above 0, not {value:g}")
+        check_lifetime(field, value)
     limit = nat.mappings_per_subscriber
-    if limit is not None and limit < 1:
-        raise ScenarioError("mappings_per_subscriber", "is 1 or more")
+    if limit is not None and not 1 <= limit <= MOST_MAPPINGS:
+        raise ScenarioError("mappings_per_subscriber", f"is 1 to {MOST_MAPPINGS}")
     if not 1 <= nat.external_addresses <= MOST_EXTERNAL_ADDRESSES:
         raise ScenarioError("external_addresses", f"is 1 to {MOST_EXTERNAL_ADDRESSES}")
 

@@ -161,7 +161,7 @@ BAD_TOPOLOGIES = [
     (
         'preset = "home"',
         "mapping_lifetime_s = 0",
-        "t.toml:5: nat[0].mapping_lifetime_s: is finite and above 0, not 0",
+        "t.toml:5: nat[0].mapping_lifetime_s: is above 0 and at most 2592000 (30 days)",
     ),
     (
         'preset = "home"',

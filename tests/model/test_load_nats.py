@@ -174,6 +174,11 @@ def test_presets_and_fields_that_differ(name: str) -> None:
         ("state_lifetime_s = 20", "state_lifetime = 20", "31: firewall[0].state_lifetime: there"),
         ('udp = "only-443"', 'udp = "no"', "29: firewall[0].udp: 'no' is none of open"),
         ("state_lifetime_s = 20", "state_lifetime_s = 0", "31: firewall[0].state_lifetime_s: is"),
+        (
+            "state_lifetime_s = 20",
+            "state_lifetime_s = 1e12",
+            "31: firewall[0].state_lifetime_s: is",
+        ),
         ('"port-unreachable"', '"conntrack"', "32: firewall[0].unsolicited: 'conntrack' is"),
     ],
 )

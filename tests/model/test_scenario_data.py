@@ -44,7 +44,7 @@ _firewalls = st.builds(
     FirewallBehavior,
     filtering=st.sampled_from(FilteringBehavior),
     udp=st.sampled_from(UdpPolicy),
-    state_lifetime_s=st.floats(0.001, 1e9),
+    state_lifetime_s=st.floats(0.001, 30 * 86400.0),
 )
 _nats = st.sampled_from(sorted(nat_presets.PRESETS)).map(nat_presets.PRESETS.__getitem__)
 
