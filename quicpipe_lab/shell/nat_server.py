@@ -54,8 +54,7 @@ def check_server(
         return sock
 
     try:
-        with StunClient(make(0), timing) as client:
-            other = client.ask(primary).other
+        other = _greet(make(0), primary, timing)
         place = Place(_own_address(family, primary), make)
         measured = NatProber(_points(primary, other), timing, place).measure()
     except NoAnswerError as error:
@@ -65,6 +64,18 @@ def check_server(
     if lifetime:
         LifetimeProber(primary, make, timing, None).measure(measured)
     return ServerCheck(primary, other, measured)
+
+
+def _greet(
+    sock: socket.socket, server: TransportAddress, timing: Timing
+) -> TransportAddress | None:
+    """Whether a STUN server is there, and its other address. Connected, a socket hears of ICMP."""
+    with StunClient(sock, timing) as client:
+        try:
+            sock.connect(server)
+        except OSError as error:
+            raise NoAnswerError(f"{server} cannot be reached: {error.strerror}") from None
+        return client.ask(server).other
 
 
 def _points(

@@ -23,7 +23,8 @@ _DATAGRAM_BYTES = 2048
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """``first_wait_s`` before a question is repeated, doubled each time, ``tries`` in all.
+    """``first_wait_s`` before a question is repeated, doubled each time, ``tries`` in all, the last
+    of them with 16 times the first wait at most (RFC 8489, 6.2.1: Rm).
 
     ``rounds``: how often the server is asked for what may be filtered, with ``copies`` of the
     question each time, as some may be lost.
@@ -46,8 +47,9 @@ PLAIN = Timing(0.2, tries=4, rounds=1, copies=1, grace=1.0, grace_s=0.002, slowe
 DELAYED = Timing(0.5, tries=5, rounds=1, copies=1, grace=0.1, grace_s=0.01, slowest_s=1.5)
 """For a lab's links that take time, and lose and reorder nothing."""
 LOSSY = Timing(0.5, tries=7, rounds=2, copies=4, grace=1.0, grace_s=0.1, slowest_s=1.5)
-"""For the internet and its likes; RFC 8489, 6.2.1 has 0.5 s and 7 tries."""
-
+"""For the internet and its likes; RFC 8489, 6.2.1 has 0.5 s and 7 tries,
+39.5 s in all."""
+_LAST_WAIT = 16
 
 _Answer = tuple[BindingAnswer | BindingError, TransportAddress]
 """And where it came from."""
@@ -100,7 +102,9 @@ class StunClient:
         """An answer by all means. Raises NoAnswerError, RefusedError."""
         request = BindingRequest(self._means.transaction())
         wait_s = self._timing.first_wait_s
-        for _ in range(self._timing.tries):
+        for left in reversed(range(self._timing.tries)):
+            if left == 0:
+                wait_s = min(wait_s, _LAST_WAIT * self._timing.first_wait_s)
             sent_s = self._means.now_s()
             self.send(request, server)
             self._listen(sent_s + wait_s, request.transaction)
@@ -172,6 +176,9 @@ class StunClient:
                 datagram, (host, port, *_) = self._sock.recvfrom(_DATAGRAM_BYTES)
             except (BlockingIOError, TimeoutError):
                 return
+            except ConnectionRefusedError as error:
+                # A hard ICMP error ends it (RFC 8489, 6.2.1). Connected sockets alone hear of it.
+                raise NoAnswerError(f"nobody is there: {error.strerror}") from None
             except OSError:  # an ICMP error about something that was sent
                 continue
             message = decode(datagram)

@@ -4,9 +4,11 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from quicpipe_lab.model.nat_measurement import POINTS, Property, ServerPoint
 from quicpipe_lab.shell.nat_server import check_server, parse_server
 from quicpipe_lab.shell.stun import BindingAnswer, BindingError, BindingRequest, decode
 from quicpipe_lab.shell.stun_client import (
+    LOSSY,
     PLAIN,
     NoAnswerError,
     RefusedError,
@@ -233,6 +236,44 @@ def test_a_silent_server_is_the_machines_fault() -> None:
         pytest.raises(BackendUnavailableError, match="does UDP get through"),
     ):
         check_server(server, timing=IMPATIENT)
+
+
+def test_a_port_where_nobody_is_says_so_at_once() -> None:
+    """RFC 8489, 6.2.1: a hard ICMP error ends a transaction. Not after 40 s of questions."""
+    with udp() as sock:
+        gone = TransportAddress("127.0.0.1", sock.getsockname()[1])
+    began_s = time.monotonic()
+    with pytest.raises(BackendUnavailableError, match="refused"):
+        check_server(gone)
+    assert time.monotonic() - began_s < 10
+
+
+def test_how_long_a_silent_server_is_asked() -> None:
+    """RFC 8489, 6.2.1: Rc = 7 and Rm = 16 with an RTO of 500 ms give it up after 39,500 ms."""
+    waits_s: list[float] = []
+
+    class Silence:
+        """A socket that nothing comes to, in time of its own."""
+
+        def settimeout(self, timeout_s: float | None) -> None:
+            waits_s.append(timeout_s or 0.0)
+
+        def recvfrom(self, _size: int, /) -> tuple[bytes, Any]:
+            raise TimeoutError
+
+        def sendto(self, data: bytes, _address: Any, /) -> int:
+            return len(data)
+
+        def getsockname(self) -> Any:
+            return ("127.0.0.1", 1)
+
+        def close(self) -> None:
+            pass
+
+    client = StunClient(Silence(), LOSSY)
+    with pytest.raises(NoAnswerError):
+        client.ask(TransportAddress("192.0.2.1", 3478))
+    assert [round(wait_s, 1) for wait_s in waits_s] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 8.0]
 
 
 @pytest.mark.parametrize(
