@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -71,9 +72,22 @@ def _have_standard_files() -> None:
             setattr(sys, name, os.fdopen(null, "w" if number else "r", closefd=False))
 
 
+_EXHAUSTED = {
+    errno.ENOSPC: "make room where runs are kept (--run-dir) and in the folder for temporary files",
+    errno.EDQUOT: "make room where runs are kept (--run-dir) and in the folder for temporary files",
+    errno.EMFILE: "allow a process more open files: ulimit -n 4096",
+    errno.ENFILE: "the machine has no more open files to give: sysctl fs.file-max",
+    errno.ENOMEM: "close some programs, or run fewer labs at a time",
+}
+
+
 def _describe_bug(bug: Exception) -> str:
-    """One line, with where it happened: a full disk, or a mistake of ours."""
+    """One line: what the machine has run out of, or a mistake of ours and where it is."""
     import traceback
+
+    if isinstance(bug, OSError) and bug.errno in _EXHAUSTED:
+        what = f" ({bug.filename})" if bug.filename else ""
+        return f"{os.strerror(bug.errno)}{what}; {_EXHAUSTED[bug.errno]}"
 
     frames = traceback.extract_tb(bug.__traceback__)
     where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
