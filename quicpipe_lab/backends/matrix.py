@@ -1,5 +1,6 @@
 """Every NAT against every NAT: several runs at a time, resumable."""
 
+import hashlib
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from quicpipe_lab.model.nat import (
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.result import PortSearched, RunResult
 from quicpipe_lab.model.scenario import Outcome, Scenario, Transfer, WaitFor
+from quicpipe_lab.model.scenario_data import dump_scenario
 from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.model.topology import Host, Link, Nat, Relay, Topology
 
@@ -109,7 +111,7 @@ class Run(Protocol):
 class CellResult:
     """How a cell ended. ``direct_s``: from the first punch to the direct path; None if relayed.
     ``expected``: None where chance decides, and either path is right. ``search``: the port search
-    that there was, None for none."""
+    that there was, None for none. ``conditions``: what was run, all of it, as a digest."""
 
     row: str
     column: str
@@ -119,6 +121,7 @@ class CellResult:
     direct_s: float | None
     failure: str | None
     search: PortSearched | None = None
+    conditions: str = ""
 
     @property
     def ok(self) -> bool:
@@ -221,23 +224,41 @@ def run_matrix(
     manner: Manner | None = None,
     observe: Callable[[CellResult], None] = lambda _: None,
 ) -> list[CellResult]:
-    """Run what ``run_dir`` has no result of yet; all results, in the order of ``cells``.
+    """Run what ``run_dir`` has no result of yet, or one of other conditions (another link, filter
+    scope, backend); all results, in the order of ``cells``.
 
     ``observe`` is called with each new result. Raises QuicpipeLabError where a run could not be
     made at all; what was run until then stays in ``run_dir`` and is not run again.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    done = read_results(run_dir)
-    waiting = [one for one in cells if _key(one) not in done]
-    tasks = [(one.scenario(), run_dir / one.name) for one in waiting]
-    with (run_dir / _RESULTS).open("a", encoding="utf-8") as file:
-        for number, outcome in run_many(tasks, manner or Manner()):
-            cell = waiting[number]
-            done[_key(cell)] = result = _judged(cell, outcome)
+    manner = manner or Manner()
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        file = (run_dir / _RESULTS).open("a", encoding="utf-8")
+    except OSError as error:
+        raise ScenarioError("run_dir", f"cannot write in {run_dir}: {error.strerror}") from None
+    with file:
+        done = read_results(run_dir)
+        scenarios = [one.scenario() for one in cells]
+        conditions = [_conditions(one, manner) for one in scenarios]
+        wanted = list(zip(cells, scenarios, conditions, strict=True))
+        waiting = [one for one in wanted if not _is_done(one[0], one[2], done)]
+        tasks = [(scenario, run_dir / cell.name) for cell, scenario, _ in waiting]
+        for number, outcome in run_many(tasks, manner):
+            cell, _, told = waiting[number]
+            done[_key(cell)] = result = _judged(cell, outcome, told)
             file.write(json.dumps(asdict(result)) + "\n")
             file.flush()
             observe(result)
     return [done[_key(cell)] for cell in cells]
+
+
+def _conditions(scenario: Scenario, manner: Manner) -> str:
+    return hashlib.sha256(f"{manner.backend} {dump_scenario(scenario)}".encode()).hexdigest()[:16]
+
+
+def _is_done(cell: Run, conditions: str, done: Mapping[tuple[str, str, int], CellResult]) -> bool:
+    result = done.get(_key(cell))
+    return result is not None and result.conditions == conditions
 
 
 def _key(cell: Run) -> tuple[str, str, int]:
@@ -263,7 +284,7 @@ def read_results(run_dir: Path) -> dict[tuple[str, str, int], CellResult]:
     return results
 
 
-def _judged(cell: Run, result: RunResult) -> CellResult:
+def _judged(cell: Run, result: RunResult, conditions: str) -> CellResult:
     direct_s = None
     if result.times_s.direct is not None and result.punching_s is not None:
         direct_s = round(result.times_s.direct - result.punching_s, 6)
@@ -276,4 +297,5 @@ def _judged(cell: Run, result: RunResult) -> CellResult:
         direct_s=direct_s,
         failure=result.failure,
         search=result.search,
+        conditions=conditions,
     )
