@@ -4,11 +4,7 @@ Each is a machine of protocol/ with its driver, and reports to the journal in th
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from io import StringIO
 from typing import Any
-
-from aioquic.quic.logger import QuicLogger
 
 from quicpipe_lab.backends.journal import Journal
 from quicpipe_lab.backends.sim.application import Application
@@ -33,14 +29,6 @@ from quicpipe_lab.protocol.relay import Relay
 from quicpipe_lab.protocol.relay_events import report
 
 Ended = Callable[["SimActor"], None]
-
-
-@dataclass(slots=True)
-class Traces:
-    """What a program leaves for Wireshark and qvis."""
-
-    keylog: StringIO
-    qlog: QuicLogger | None
 
 
 class SimActor:

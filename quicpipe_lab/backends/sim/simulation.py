@@ -11,9 +11,9 @@ One seed gives one run, so that to rewind is to run again, up to a time.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
-from math import inf
+from math import inf, isnan
 from pathlib import Path
 from types import TracebackType
 
@@ -81,7 +81,12 @@ class Simulation:
             return self._tick(inf)
 
     def run_to(self, time_s: float) -> None:
-        """Let everything happen up to a time. To go back, see ``rewind``."""
+        """Let everything happen up to a time. To go back, see ``rewind``.
+
+        Raises LocalProtocolError for what is no time.
+        """
+        if isnan(time_s):
+            raise LocalProtocolError("nan is no time to run to")
         with drawn_from(self._run.sources):
             while self._tick(time_s):
                 pass
@@ -114,7 +119,7 @@ class Simulation:
 
     def rewind(self, time_s: float) -> None:
         """Begin anew, and let everything happen up to a time. Machines that were asked for before
-        belong to the other run."""
+        belong to the other run. Raises LocalProtocolError for what is no time."""
         self.close()
         self._begin()
         self.run_to(time_s)
@@ -206,7 +211,6 @@ class Simulation:
         self._run.stir()  # the next condition is a new one
 
     def _go_on(self, resume: Callable[[], Wait]) -> None:
-        try:
+        self._wait = None  # for good, where the story is over or fails
+        with suppress(StopIteration):
             self._wait = resume()
-        except StopIteration:
-            self._wait = None

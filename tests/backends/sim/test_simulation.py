@@ -89,6 +89,24 @@ def test_two_at_a_time_do_not_disturb_each_other() -> None:
     assert one.events == other.events
 
 
+def test_where_something_raises_the_run_is_over_and_can_begin_anew() -> None:
+    simulation = simulate("public-to-nat")
+    simulation.network.clock.after(0.05, lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        simulation.run()
+    assert simulation.is_over
+    assert not simulation.step()
+    simulation.rewind(0.0)
+    assert simulation.run().ok
+
+
+def test_what_is_no_time_is_refused() -> None:
+    simulation = simulate("public-to-nat")
+    for go in (simulation.run_to, simulation.rewind):
+        with pytest.raises(LocalProtocolError, match="nan"):
+            go(float("nan"))
+
+
 def test_without_what_only_linux_has() -> None:
     code = "from quicpipe_lab import simulate; print(simulate('public-to-nat').run().outcome)"
     done = subprocess.run([*ELSEWHERE, "-c", code], capture_output=True, text=True, timeout=60)
