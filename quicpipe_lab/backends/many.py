@@ -6,6 +6,7 @@ little more than its own work, and its lab dies with it. A simulation is nothing
 there are as many workers as cores.
 """
 
+import gc
 import json
 import os
 import select
@@ -144,7 +145,10 @@ def _simulated(tasks: Sequence[Task], manner: Manner) -> Iterator[tuple[int, Run
 
 
 def _be_a_worker() -> None:
-    """End with the process that works are for, however it ends; and not by its Ctrl-C."""
+    """End with the process that works are for, however it ends; and not by its Ctrl-C.
+
+    What is imported stays, and need not be looked at again by each search for cycles.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def follow() -> None:
@@ -154,6 +158,10 @@ def _be_a_worker() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+    from quicpipe_lab.backends.sim import backend
+
+    del backend
+    gc.freeze()
 
 
 def _simulate(scenario: Scenario, run_dir: Path, capture: bool) -> RunResult:

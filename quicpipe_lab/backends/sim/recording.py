@@ -1,6 +1,7 @@
 """The capture of a simulated run: what was seen at every interface, as the file it becomes."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from quicpipe_lab.backends.sim.frames import ethernet_frame, mac_address
@@ -24,6 +25,7 @@ class Recording:
         self._names = {
             node: interface_names(neighbours(topology, node)) for node in (CORE, *topology.by_name)
         }
+        self._ends = cache(self._look_up_ends)
 
     def write(self, out: Path, carried: Sequence[CapturedFrame], secrets: bytes) -> CaptureStats:
         """Turn what was recorded into a pcapng file: see shell/capture.py."""
@@ -46,7 +48,7 @@ class Recording:
             time_ns = self._epoch_ns + round(time_s * 1e9)
             yield CapturedFrame(time_ns, node, interface, direction, made[1])
 
-    def _ends(self, node: str, interface: str, direction: str) -> tuple[bytes, bytes]:
+    def _look_up_ends(self, node: str, interface: str, direction: str) -> tuple[bytes, bytes]:
         """Source and destination."""
         here = mac_address(node, interface)
         neighbour = next(
