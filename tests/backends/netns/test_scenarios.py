@@ -1,4 +1,7 @@
-"""The bundled scenarios on the real kernel, through the command line, as a person runs them."""
+"""Scenarios on the real kernel, through the command line, as a person runs them.
+
+All of the bundled ones are run by tests/backends/test_contract.py, on both backends.
+"""
 
 import dataclasses
 import json
@@ -111,17 +114,6 @@ def test_main_job_is_captured_at_every_interface(nat_to_nat: dict[str, Any]) -> 
     times = [frame.time_ns / 1e9 - clock for frame in frames]
     assert 0 < min(times) < max(times) < nat_to_nat["times_s"]["total"]
     assert nat_to_nat["capture"] == {"packets": len(frames) - 1, "dropped": 0}
-
-
-@pytest.mark.parametrize("name", ["only-port-443", "udp-blocked"])
-def test_scenarios_that_end_otherwise(name: str, tmp_path: Path) -> None:
-    """All of them are run by tests/backends/test_contract.py, on both backends."""
-    done = run_cli(name, "--run-dir", "run", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{name}: " in done.stdout
-    assert "as expected" in done.stdout
-    result = RunResult.from_json(json.loads((tmp_path / "run" / "result.json").read_text()))
-    assert (result.failure is None) == (result.outcome is not Outcome.FAILED)
 
 
 def test_direct_dies_falls_back_and_returns(tmp_path: Path) -> None:

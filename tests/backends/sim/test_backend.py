@@ -12,6 +12,7 @@ import pytest
 
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import RunResult
+from quicpipe_lab.model.scenario import Outcome
 
 HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-m", "quicpipe_lab.cli"]
@@ -55,6 +56,16 @@ def test_the_main_job_and_what_it_leaves(tmp_path: Path) -> None:
     times = [Event.loads(one).t_s for one in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert times == sorted(times)
     assert times[-1] == result["times_s"]["total"]
+
+
+@pytest.mark.parametrize("name", ["only-port-443", "udp-blocked"])
+def test_scenarios_that_do_not_end_direct_are_as_expected(name: str, tmp_path: Path) -> None:
+    done = run_cli("scenario", name, "--backend", "sim", "--run-dir", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{name}: " in done.stdout
+    assert "as expected" in done.stdout
+    result = RunResult.from_json(json.loads((tmp_path / "result.json").read_text()))
+    assert (result.failure is None) == (result.outcome is not Outcome.FAILED)
 
 
 def test_a_port_search_takes_what_chance_says_and_is_the_same_each_time(tmp_path: Path) -> None:
