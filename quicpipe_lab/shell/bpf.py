@@ -16,6 +16,7 @@ _CALL_NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, 
 _LOOKUP, _UPDATE, _DELETE = 1, 2, 3
 _PROGRAM_LOAD = 5
 _TEST_RUN = 10
+_INFORMATION = 15
 _UPDATE_BATCH = 26
 _LINK_CREATE = 28
 _ATTACH_XDP = 37
@@ -24,6 +25,7 @@ _ELEMENT = struct.Struct("=I4xQQQ")
 _BATCH = struct.Struct("=QQQQIIQQ")
 _COUNT_AT = 32
 _LINK = struct.Struct("=IIII")
+_LINK_INFORMATION = struct.Struct("=III4xI")  # type, number, program, interface
 _PROGRAM = struct.Struct("=IIQQIIQII16s")
 _XDP_PROGRAM = 6
 _XDP_CONTEXT = struct.Struct("=IIIIII")
@@ -94,6 +96,17 @@ def create_xdp_link(program_fd: int, interface: int, mode_flag: int) -> int:
     The kernel closes it with the process, however that ends. From Linux 5.9 on.
     """
     return _call_for_fd(_LINK_CREATE, _LINK.pack(program_fd, interface, _ATTACH_XDP, mode_flag))
+
+
+def is_link_attached(link_fd: int) -> bool:
+    """Whether the interface of an XDP link is still there."""
+    information = ctypes.create_string_buffer(_LINK_INFORMATION.size)
+    _call(
+        _INFORMATION,
+        struct.pack("=IIQ", link_fd, len(information), ctypes.addressof(information)),
+    )
+    *_, interface = _LINK_INFORMATION.unpack(information.raw)
+    return bool(interface)
 
 
 def run_on_packet(program_fd: int, packet: bytes, repeat: int = 1, interface: int = 0) -> PacketRun:

@@ -64,6 +64,7 @@ class KernelTable(Protocol):
     def counters(self) -> Mapping[Any, int]: ...
     def attach_port(self, port: int) -> None: ...
     def detach_port(self, port: int) -> None: ...
+    def is_attached(self, interface: str) -> bool: ...
 
 
 class Attachment(Protocol):
@@ -237,6 +238,7 @@ class RelayAccelerator:
             "interfaces": [
                 {"interface": one.interface, "mode": str(one.mode), "reason": one.reason}
                 for one in self._attachments
+                if self._filter.is_attached(one.interface)
             ],
             "datagrams": named(self._filter.counters()),
             "senders": len(self._sent),

@@ -36,6 +36,7 @@ def table(status: Mapping[str, Any]) -> str:
 
 def _describe(xdp: Mapping[str, Any]) -> str:
     where = ", ".join(f"{one['interface']} ({one['mode']})" for one in xdp["interfaces"])
+    where = where or "no interface any more"
     state = "forwards" if xdp["on"] else "is switched off"
     text = f"the kernel {state} on {where}: {xdp['senders']:,} senders,"
     return f"{text} {xdp['restored']:,} IDs given again, {xdp['unmirrored']:,} had no room"

@@ -123,6 +123,10 @@ class Program:
                 why = f"its network card does not take this program ({why})"
             raise QuicpipeLabError(f"no {mode} XDP on {interface!r}: {why}") from None
 
+    def is_attached(self, interface: str) -> bool:
+        """Whether it is; an interface may have gone in the meantime."""
+        return interface in self._links and bpf.is_link_attached(self._links[interface])
+
     def code(self, function: str) -> bytes:
         """What the compiler has made of it."""
         instructions: bytes = self._bpf.dump_func(function.encode())

@@ -178,8 +178,12 @@ class Filter:
 
     @property
     def attachments(self) -> list[Attachment]:
-        """Where it runs now."""
-        return list(self._attachments.values())
+        """Where it runs now; not on interfaces that have gone without detach."""
+        return [one for one in self._attachments.values() if self.is_attached(one.interface)]
+
+    def is_attached(self, interface: str) -> bool:
+        """Whether it runs there now, by the name that the interface had."""
+        return self._program.is_attached(interface)
 
     def attach_port(self, port: int) -> None:
         """Forward what comes to this UDP port, too."""

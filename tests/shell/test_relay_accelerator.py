@@ -6,6 +6,7 @@ The kernel's own table takes its place in tests/backends/netns/test_xdp_relay.py
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 
@@ -15,6 +16,7 @@ from quicpipe_lab.protocol.connection_id import ConnectionIdGenerator
 from quicpipe_lab.protocol.forwarding import Reason
 from quicpipe_lab.protocol.relay_limits import RelayLimits
 from quicpipe_lab.protocol.store import Association
+from quicpipe_lab.shell import relay_status
 from quicpipe_lab.shell.relay_accelerator import ACTIVE_INTERVAL_S, MirroredStore, RelayAccelerator
 from tests.protocol.relay_world import Network
 
@@ -48,6 +50,7 @@ class Table:
         self.passing: set[TransportAddress] = set()
         self.reports: list[Report] = []
         self.ports: set[int] = set()
+        self.gone: set[str] = set()
         self.before_removal: Callable[[], None] = lambda: None
 
     def add_redirects(self, bindings: Iterable[tuple[bytes, TransportAddress]]) -> None:
@@ -82,6 +85,9 @@ class Table:
 
     def detach_port(self, port: int) -> None:
         self.ports.discard(port)
+
+    def is_attached(self, interface: str) -> bool:
+        return interface not in self.gone
 
 
 class World(Network):
@@ -279,6 +285,21 @@ def test_it_sleeps_while_nobody_is_bound_and_reads_oftener_while_there_is_traffi
         assert due_s is not None
         intervals.append(due_s - world.now)
     assert intervals[0] > 5 * intervals[1] >= 5 * ACTIVE_INTERVAL_S - 1e-9
+
+
+class Attached(NamedTuple):
+    interface: str
+    mode: str = "native"
+    reason: str = "asked for"
+
+
+def test_an_interface_that_has_gone_is_not_told_of() -> None:
+    table = Table()
+    accelerator = RelayAccelerator(table, PORT, 10, [Attached("eth0"), Attached("eth1")])
+    for gone, where in (("eth0", "eth1 (native)"), ("eth1", "no interface any more")):
+        table.gone.add(gone)
+        status = {"datagrams": {}, "xdp": accelerator.status()}
+        assert f" on {where}: 0 senders" in relay_status.table(status)
 
 
 def test_it_is_switched_off_and_on() -> None:

@@ -141,7 +141,9 @@ def test_interfaces_come_and_go(thread: ThreadPoolExecutor, filter_: Filter) -> 
             for _ in range(MAX_INTERFACES + 1):
                 ip.link("add", ifname="guest", kind="veth", peer="guest-peer")
                 filter_.attach("guest", Mode.GENERIC, Layer2.SWAP)
+                assert filter_.is_attached("guest")
                 ip.link("del", index=_index("guest"))
+                assert filter_.attachments == []
                 filter_.detach("guest")
 
     thread.submit(come_and_go).result()
