@@ -1,5 +1,6 @@
 """Finds the data files of ``netns/`` and ``xdp/``, in a wheel or in a checkout."""
 
+import os
 from pathlib import Path
 
 from quicpipe_lab.errors import ScenarioError
@@ -13,7 +14,16 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def folder(name: str) -> Path:
-    """The folder ``netns`` or ``xdp``: inside the package in a wheel, beside it in a checkout."""
+    """The folder ``netns`` or ``xdp``: inside the package in a wheel, beside it in a checkout.
+
+    ``QUICPIPE_LAB_XDP`` and ``QUICPIPE_LAB_NETNS`` name others: for an XDP filter that was changed,
+    say, without changing what is installed.
+    """
+    own = os.environ.get(f"QUICPIPE_LAB_{name.upper()}")
+    if own:
+        if not Path(own).is_dir():
+            raise ScenarioError("", f"QUICPIPE_LAB_{name.upper()}: there is no folder {own}")
+        return Path(own)
     for candidate in (_PACKAGE / "_data" / name, _PACKAGE.parent / name):
         if candidate.is_dir():
             return candidate

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from quicpipe_lab.api.looks import Drawn as Drawn
     from quicpipe_lab.api.looks import explain as explain
     from quicpipe_lab.api.looks import picture as picture
+    from quicpipe_lab.api.looks import relay_latency as relay_latency
     from quicpipe_lab.api.program import Program as Program
     from quicpipe_lab.api.program import ProgramResult as ProgramResult
     from quicpipe_lab.api.runs import run as run
@@ -47,6 +48,7 @@ _MODULES = {
     "matrix": "surveys",
     "packets": "tables",
     "picture": "looks",
+    "relay_latency": "looks",
     "run": "runs",
     "run_async": "background",
     "scenarios": "runs",
@@ -69,6 +71,7 @@ __all__ = [
     "matrix",
     "packets",
     "picture",
+    "relay_latency",
     "run",
     "run_async",
     "scenarios",

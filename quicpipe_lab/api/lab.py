@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from quicpipe_lab import resources
 from quicpipe_lab.api.program import Output, Program, ProgramResult, memory_file
 from quicpipe_lab.backends.netns import lab as netns
+from quicpipe_lab.backends.netns.recording import Recording
 from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.spelling import did_you_mean
@@ -124,6 +125,11 @@ class Lab:
         return self._lab.name
 
     @property
+    def is_up(self) -> bool:
+        """Between ``up`` and ``down``."""
+        return self._thread is not None
+
+    @property
     def pid(self) -> int:
         """Its supervisor's process id. Raises LocalProtocolError where it is not up."""
         return self._lab.pid
@@ -197,6 +203,17 @@ class Lab:
     async def restore(self, one: str, other: str) -> None:
         """Undo ``cut`` of the same two nodes."""
         await self._call(lambda: self._lab.restore(one, other))
+
+    async def reboot(self, node: str) -> None:
+        """A NAT or firewall forgets all that it knows."""
+        await self._call(lambda: self._lab.reboot(node))
+
+    async def record(self, folder: str | os.PathLike[str]) -> Recording:
+        """Capture every interface from now on, into ``capture.spool`` in a folder that exists,
+        until ``stop`` or the lab's end. ``write`` makes a pcapng of it."""
+        recording = Recording(self._lab, Path(folder))
+        await self._call(recording.__enter__)
+        return recording
 
     async def set_link(
         self, one: str, other: str, behavior: LinkBehavior, back: LinkBehavior | None = None

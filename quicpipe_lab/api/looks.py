@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from quicpipe_lab import pictures
 from quicpipe_lab.analysis.explain import Explanation
 from quicpipe_lab.analysis.explain import explain as explain_run
+from quicpipe_lab.analysis.relaying import relaying
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.evidence import open_run
 from quicpipe_lab.model.result import RunResult
@@ -73,6 +74,23 @@ def picture(
     one = pictures.PICTURES[name]
     evidence = open_run(what if isinstance(what, RunResult) else Path(what))
     return Drawn(one.draw(evidence, dark), one.title, one.caption)
+
+
+def relay_latency(run: RunResult | str | os.PathLike[str]) -> dict[str, float]:
+    """How long the peers' packets were away on the relay's link, in microseconds: what the relay
+    takes to send them on. Raises QuicpipeLabError where the relay has forwarded none."""
+    evidence = open_run(run if isinstance(run, RunResult) else Path(run))
+    found = relaying(evidence.packets, evidence.run.scenario).latency_s
+    values = sorted(1e6 * one for series in found.values() for one in series)
+    if not values:
+        raise QuicpipeLabError("the relay has forwarded nothing in this run")
+    last = len(values) - 1
+    told = {
+        "packets": len(values),
+        "median_us": values[last // 2],
+        "p99_us": values[99 * last // 100],
+    }
+    return {name: round(value, 1) for name, value in told.items()}
 
 
 def explain(run: RunResult | str | os.PathLike[str]) -> Explanation:

@@ -11,6 +11,8 @@ from pathlib import Path
 from quicpipe_lab.backends.netns.process import Process
 from quicpipe_lab.errors import LabEndedError, QuicpipeLabError
 
+_LOOK_S = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class ProgramResult:
@@ -79,6 +81,21 @@ class Program:
     def stderr(self) -> str:
         """What it has written so far."""
         return self._ended.result().stderr if self._ended.done() else self.output.text(1)
+
+    async def wrote(self, text: str, *, within_s: float = 10.0) -> str:
+        """Wait until it has written this on its standard output, such as that it is ready; all
+        that it has written. Raises QuicpipeLabError where it ends before, or does not in time.
+        """
+        end_s = time.monotonic() + within_s
+        while text not in (said := self.stdout):
+            if self._ended.done():
+                raise QuicpipeLabError(f"{self.argv[0]} on {self.node} ended without {text!r}")
+            if time.monotonic() >= end_s:
+                raise QuicpipeLabError(
+                    f"{self.argv[0]} on {self.node} has not written {text!r} in {within_s:g} s"
+                )
+            await asyncio.sleep(_LOOK_S)  # files and memory wake nobody
+        return said
 
     async def wait(self) -> ProgramResult:
         """Its end. One who is cancelled meanwhile leaves the program running."""

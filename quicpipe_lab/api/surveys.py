@@ -1,7 +1,7 @@
 """Every NAT against every NAT, and NATs measured: for programs and notebooks. Both block."""
 
 import os
-import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +95,6 @@ def matrix(
     Each is a list, ``"EIM/APDF, symmetric"``, ``"presets"`` for all named ones, or None for the
     nine cells of RFC 4787. With a ``run_dir`` that has results it goes on where it stopped.
     """
-    folder = Path(run_dir or tempfile.mkdtemp(prefix="quicpipe-lab-matrix-"))
+    folder = Path(run_dir or time.strftime("runs/matrix-%Y%m%d-%H%M%S"))
     cells = cells_of(parse_nats(rows), parse_nats(columns), trials, search=search)
     return Matrix(tuple(run_matrix(cells, folder, manner=Manner(backend, capture=True))), folder)

@@ -1,6 +1,7 @@
 """One function for each type that a notebook shows: to a MIME bundle, or piece by piece."""
 
 import dataclasses
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from IPython.display import HTML, display
@@ -13,7 +14,7 @@ from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.nat import NatBehavior
 from quicpipe_lab.model.nat_certificate import Certificate
 from quicpipe_lab.model.result import RelayedBy, RunResult
-from quicpipe_lab.model.scenario import Scenario
+from quicpipe_lab.model.scenario import Scenario, Step
 from quicpipe_lab.model.topology import Nat, Topology
 from quicpipe_lab.notebook.html import folded, heading, table, text
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 Bundle = dict[str, Any]
 
+_MOST_LINES = 100
 _OF_A_RUN = ("topology", "sequence", "timeline")
 _COLOURS = {True: "#1a7f37", False: "#c62828"}
 
@@ -62,7 +64,10 @@ def explanation(found: Explanation) -> Bundle:
     """The sentence, and the timeline for whoever wants it."""
     rows = [(f"{one.t_s:.6f} s", one.node, one.text, one.source) for one in found.timeline]
     header = ("time", "node", "what happened", "from")
-    events = folded(f"all that led to it: {len(rows)} lines", table(rows, header))
+    count = f"all that led to it: {len(rows)} lines"
+    if len(rows) > _MOST_LINES:
+        count += f", of which the first {_MOST_LINES}"
+    events = folded(count, table(rows[:_MOST_LINES], header))
     sentence = found.verdict.sentence
     return _bundle(f"<p><b>{text(sentence)}</b></p>{events}", sentence)
 
@@ -71,11 +76,10 @@ def relayed_by(by: RelayedBy) -> Bundle:
     """Who forwarded what."""
     filtered = by.filter or 0
     total = max(1, filtered + by.userspace)
-    name = f"the XDP filter ({by.mode})" if by.filter is not None else "the XDP filter (none)"
-    rows = [
-        (name, f"{filtered:,}", f"{100 * filtered / total:.2f} %"),
-        ("the relay's process", f"{by.userspace:,}", f"{100 * by.userspace / total:.2f} %"),
-    ]
+    rows = [("the relay's process", f"{by.userspace:,}", f"{100 * by.userspace / total:.2f} %")]
+    if by.filter is not None:
+        share = f"{100 * by.filter_share:.2f} %"
+        rows.append((f"the XDP filter ({by.mode})", f"{filtered:,}", share))
     return _bundle(table(rows, ("forwarded by", "datagrams", "")), repr(by))
 
 
@@ -85,9 +89,19 @@ def scenario(one: Scenario) -> Bundle:
         ("roles", f"{one.dialer} dials, {one.accepter} accepts, through {one.relay}"),
         ("topology", one.topology.name),
         ("expected", one.expect),
-        *((f"step {number}", step) for number, step in enumerate(one.steps, 1)),
+        *((f"step {number}", _step(step)) for number, step in enumerate(one.steps, 1)),
     ]
     return _bundle(heading(one.name, one.summary) + table(rows), f"{one.name}: {one.summary}")
+
+
+def _step(step: Step) -> str:
+    """What is not as it would be by default."""
+    given = [
+        f"{field.name.replace('_', ' ')} {value}"
+        for field in dataclasses.fields(step)
+        if (value := getattr(step, field.name)) != field.default
+    ]
+    return f"{type(step).__name__}: {', '.join(given)}" if given else type(step).__name__
 
 
 def matrix(found: "Matrix") -> None:
@@ -114,7 +128,7 @@ def lab(one: "Lab") -> Bundle:
 
 def program(result: "ProgramResult") -> Bundle:
     """What it wrote, and how it ended where that is of interest."""
-    command = " ".join(result.argv)
+    command = shorten(" ".join(result.argv), 80, placeholder=" ...")
     page = f"<p><code>{text(result.node)}$ {text(command)}</code></p>"
     said = result.stdout + result.stderr
     if said:

@@ -40,8 +40,8 @@ from quicpipe_lab.shell.packet_ring import (
 from quicpipe_lab.traffic.compose import compose
 from quicpipe_lab.traffic.frame import CapturedFrame
 
-_CHUNK = struct.Struct("<iI")
-_JSON_CHUNK = -1
+CHUNK = struct.Struct("<iI")
+JSON_CHUNK = -1
 _THREADS = 32
 
 
@@ -133,12 +133,12 @@ def _append_blocks(output: int, node: int, ring: PacketRing) -> None:
 
 
 def _append_json(output: int, data: dict[str, Any]) -> None:
-    _append(output, _JSON_CHUNK, json.dumps(data).encode())
+    _append(output, JSON_CHUNK, json.dumps(data).encode())
 
 
 def _append(output: int, node: int, data: bytes | memoryview) -> None:
-    size = _CHUNK.size + len(data)
-    if os.writev(output, (_CHUNK.pack(node, len(data)), data)) != size:
+    size = CHUNK.size + len(data)
+    if os.writev(output, (CHUNK.pack(node, len(data)), data)) != size:
         raise QuicpipeLabError("the capture's spool file did not take all: is the disk full?")
 
 
@@ -166,7 +166,7 @@ def read_spool(spool: Path) -> Spooled:
     order: list[int] = []
     for node, start, end in _chunks(memory):
         chunk = memory[start:end]
-        if node == _JSON_CHUNK:
+        if node == JSON_CHUNK:
             data = json.loads(bytes(chunk))
             nodes, dropped = data.get("nodes", nodes), data.get("dropped", dropped)
         else:
@@ -227,12 +227,12 @@ def _map(path: Path) -> memoryview:
 
 def _chunks(memory: memoryview) -> Iterator[tuple[int, int, int]]:
     """Node, start and end of every chunk that is there in full."""
-    start = _CHUNK.size
+    start = CHUNK.size
     while start <= len(memory):
-        node, size = _CHUNK.unpack_from(memory, start - _CHUNK.size)
+        node, size = CHUNK.unpack_from(memory, start - CHUNK.size)
         if start + size <= len(memory):
             yield node, start, start + size
-        start += size + _CHUNK.size
+        start += size + CHUNK.size
 
 
 # --- The recorder as a program of the lab

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from quicpipe_lab.analysis.plots.topology import topology as draw
 from quicpipe_lab.analysis.run_files import Run
+from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.scenario import Scenario
 from quicpipe_lab.model.topology import Relay, Topology
 
@@ -24,6 +25,10 @@ class _Nobody:
 
     def __post_init__(self) -> None:
         self.relay = next((one.name for one in self.topology.of_kind(Relay)), "")
+
+    def family_of(self, _: str) -> Family:
+        """Addresses that are shown: every topology has IPv4 somewhere."""
+        return Family.IPV4
 
 
 def plan(topology: Topology, ax: Axes | None = None, *, dark: bool = False) -> Axes:

@@ -36,7 +36,7 @@ from quicpipe_lab.errors import (
 )
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.spelling import did_you_mean
-from quicpipe_lab.model.topology import CORE, Topology
+from quicpipe_lab.model.topology import CORE, Firewall, Nat, Topology
 
 __all__ = ["Lab", "Process"]
 
@@ -279,6 +279,22 @@ class Lab:
         table = cuts_table(list(cuts.values()))
         self._ask({"request": "table", "node": router, "table": table})
         self._cuts[router] = cuts
+
+    def reboot(self, node: str) -> None:
+        """A NAT or firewall forgets all that it knows, as one does that was switched off and on.
+
+        Its rules are made anew with nothing in their sets, and conntrack is emptied: otherwise it
+        would go on with the old ports. Raises LocalProtocolError where the node is a host.
+        """
+        self._require_up()
+        self._require_node(node)
+        assert self._blueprint is not None
+        space = next(one for one in self._blueprint.spaces if one.node == node)
+        if not isinstance(self.topology.by_name.get(node), Nat | Firewall):
+            raise LocalProtocolError(f"{node!r} is no NAT and no firewall: it knows nothing")
+        for table in space.tables:
+            self._ask({"request": "table", "node": node, "table": table})
+        self._ask({"request": "flush-conntrack", "node": node})
 
     def set_link(
         self, one: str, other: str, behavior: LinkBehavior, back: LinkBehavior | None = None

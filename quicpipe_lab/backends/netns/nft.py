@@ -4,6 +4,7 @@ What a rule's statements become is in statements.py.
 """
 
 import socket
+import struct
 from typing import Any
 
 from quicpipe_lab.backends.netns.blueprint import Chain, Set, Table
@@ -18,6 +19,9 @@ from quicpipe_lab.backends.netns.statements import VERDICTS, Expression, express
 
 NETLINK_NETFILTER = 12
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
+# Netlink's header (with NLM_F_REQUEST) and nfnetlink's: family, version, resource.
+_CONNTRACK_FLUSH = struct.Struct("=IHHIIBBH")
+_CONNTRACK_DELETE = 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE
 
 _FAMILIES = {"inet": 1, "ip": socket.AF_INET, "ip6": socket.AF_INET6}
 # Of each type, its number in nft and its size.
@@ -62,6 +66,12 @@ def replace_table(table: Table) -> Datagram:
 def commit(transaction: Datagram) -> None:
     """In the network namespace that the process is in. Raises NetlinkError."""
     carry_out([transaction])
+
+
+def flush_conntrack() -> None:
+    """Forget every flow of that namespace, whatever its family: a deletion that names none."""
+    message = _CONNTRACK_FLUSH.pack(_CONNTRACK_FLUSH.size, _CONNTRACK_DELETE, 1, 0, 0, 0, 0, 0)
+    carry_out([datagram(NETLINK_NETFILTER, [(message, "emptying conntrack")])])
 
 
 def _contents(table: Table) -> list[Request]:

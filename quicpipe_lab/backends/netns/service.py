@@ -62,6 +62,7 @@ class Service:
             "kill": self._kill,
             "preload": self._preload,
             "table": self._replace_table,
+            "flush-conntrack": self._flush_conntrack,
             "namespaces": self._namespaces,
             "wire": self._start_wire,
             "set-netem": self._set_netem,
@@ -141,6 +142,13 @@ class Service:
         transaction = replace_table(table_from_json(request["table"]))
         enter(self._files[request["node"]])
         commit(transaction)
+        return {}, []
+
+    def _flush_conntrack(self, request: Message, _fds: list[int]) -> Answer:
+        from quicpipe_lab.backends.netns.nft import flush_conntrack
+
+        enter(self._files[request["node"]])
+        flush_conntrack()
         return {}, []
 
     def _start_wire(self, _request: Message, fds: list[int]) -> Answer:

@@ -1,0 +1,135 @@
+"""The live view drives a real lab: what a button sends is what these tests send."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from quicpipe_lab.api import Lab
+from quicpipe_lab.model.topology import Nat
+from quicpipe_lab.notebook.board import board, hops, switches
+from quicpipe_lab.notebook.live import LiveView
+from quicpipe_lab.resources import find_topology, topology_names
+from quicpipe_lab.shell.spool_tail import Arrival
+
+_DEADLINE_S = 60.0
+_PING = ["ping", "-c", "1", "-W", "1", "relay"]
+
+
+class Watched(LiveView):
+    """It keeps what would go to the browser."""
+
+    def __init__(self, lab: Lab) -> None:
+        super().__init__(lab)
+        self.seen: set[tuple[str, str, str]] = set()
+
+    def send(self, content: Any, buffers: Any = None) -> None:
+        self.seen |= {(one["from"], one["to"], one["kind"]) for one in content["hops"]}
+        super().send(content, buffers)
+
+    def click(self, key: str) -> None:
+        """As the browser does."""
+        self._handle_custom_msg({"press": key}, [])
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            await asyncio.sleep(0)
+
+
+def play(story: Coroutine[Any, Any, None]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(_DEADLINE_S):
+            await story
+
+    asyncio.run(bounded())
+
+
+@pytest.mark.netns
+def test_link_down_and_up_and_relay_off() -> None:
+    async def story() -> None:
+        async with Lab("two-homes") as lab:
+            view = await Watched(lab).start()
+            assert (await lab["alice"].run(_PING)).ok
+            way = ["alice", "nat-a", "core", "relay"]
+            there = {*pairwise(way), *pairwise(way[::-1])}
+            await view.until(lambda: {(one, other) for one, other, _ in view.seen} >= there)
+            for key, said in (("cut alice", "link nat-a - alice down"), ("cut relay", "relay off")):
+                view.click(key)
+                await view.until(lambda key=key: view.off == [key])
+                assert view.told[-1].endswith(said)
+                assert not (await lab["alice"].run(_PING)).ok
+                view.click(key)
+                await view.until(lambda: view.off == [])
+                assert (await lab["alice"].run(_PING)).ok
+            view.click("nonsense")
+            await view.stop()
+            await view.stop()
+
+    play(story())
+
+
+@pytest.mark.netns
+def test_actors_go_direct_and_find_each_other_again_after_a_reboot() -> None:
+    async def story() -> None:
+        async with Lab("two-homes") as lab:
+            view = await Watched(lab).start()
+            await view.play()
+
+            def told(text: str) -> int:
+                return sum(line.endswith(text) for line in view.told)
+
+            await view.until(lambda: told("(direct)") == 2)
+            await view.until(lambda: ("nat-b", "bob", "direct") in view.seen)
+            assert ("core", "relay", "relayed") in view.seen
+            view.click("reboot nat-a")
+            await view.until(lambda: told("nat-a has forgotten everything") == 1)
+            await view.until(lambda: told("(direct)") >= 4)
+            assert view.told[0].endswith("relay starts")
+
+    play(story())
+
+
+@pytest.mark.netns
+def test_view_outlives_its_lab() -> None:
+    async def story() -> None:
+        async with Lab("one-home") as lab:
+            view = await Watched(lab).start()
+        view.click("cut alice")
+        await view.until(lambda: bool(view.told))
+        assert view.told[-1].endswith("the lab is not up")
+        await view.stop()
+
+    play(story())
+
+
+@pytest.mark.parametrize("name", topology_names())
+def test_every_topology_has_its_board(name: str) -> None:
+    topology = find_topology(name)
+    shown = board(topology)
+    places = {(node["x"], node["y"]) for node in shown["nodes"]}
+    assert len(places) == len(shown["nodes"]) == len(topology.nodes) + 1
+    assert all(0 < x < shown["width"] and 0 < y < shown["height"] for x, y in places)
+    keys = [one.key for one in switches(topology)]
+    assert len(keys) == len(set(keys))
+    assert {f"reboot {node.name}" for node in topology.of_kind(Nat)} <= set(keys)
+
+
+def test_packets_are_told_apart() -> None:
+    topology = find_topology("two-homes")
+    relay, far = b"\xc6\x12\x00\x06", b"\xc6\x12\x00\x0e"
+
+    def udp(source: bytes, target: bytes, protocol: int = 17) -> bytes:
+        header = bytes([0x45, *[0] * 8, protocol, 0, 0]) + source + target
+        return bytes(12) + b"\x08\x00" + header
+
+    frames = [udp(relay, far), udp(far, relay), udp(far, far), udp(far, far, 1), b"", bytes(60)]
+    arrivals = [Arrival("nat-a", "core", frame) for frame in frames]
+    counted = hops(topology, [*arrivals, Arrival("nat-a", "lo", udp(far, far))])
+    assert {one["kind"]: one["count"] for one in counted} == {
+        "relayed": 2,
+        "direct": 1,
+        "other": 3,
+    }
+    assert {(one["from"], one["to"]) for one in counted} == {("core", "nat-a")}
