@@ -27,6 +27,9 @@ def add(commands: Any) -> None:
     up.add_argument(
         "--detach", action="store_true", help="return once it is up; it runs until 'down'"
     )
+    up.add_argument(
+        "--xdp", action="store_true", help="relays may run native XDP programs on their links"
+    )
     _add_json(up)
     up.set_defaults(run=_up)
 
@@ -67,7 +70,7 @@ def _up(arguments: argparse.Namespace) -> int:
 
     topology = resources.find_topology(arguments.topology)
     name = arguments.name or re.sub(r"[^A-Za-z0-9._-]", "-", topology.name)
-    lab = Lab(topology, name=name, kept=True)
+    lab = Lab(topology, name=name, kept=True, xdp=arguments.xdp)
 
     def announce(pid: int) -> None:
         if arguments.json:

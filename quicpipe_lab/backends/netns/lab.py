@@ -36,7 +36,7 @@ from quicpipe_lab.errors import (
 )
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.spelling import did_you_mean
-from quicpipe_lab.model.topology import CORE, Firewall, Nat, Topology
+from quicpipe_lab.model.topology import CORE, Firewall, Nat, Relay, Topology
 
 __all__ = ["Lab", "Process"]
 
@@ -73,7 +73,8 @@ class Lab:
     ``name`` is what other terminals know the lab by; without one it is made from the topology's.
     ``kept`` labs are what commands mean that name none. ``seed``: with the same one, the same
     packets have the same fates on links that draw. ``netem``: whether the kernel's own is used for
-    links where it is exact; None is where it has it. Raises LocalProtocolError.
+    links where it is exact; None is where it has it. ``xdp``: relays may run native XDP programs
+    on their links. Raises LocalProtocolError.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Lab:
         kept: bool = False,
         seed: int = 1,
         netem: bool | None = None,
+        xdp: bool = False,
     ) -> None:
         self.topology = topology
         self.name = _own_name(topology) if name is None else name
@@ -96,6 +98,7 @@ class Lab:
         self._fork = fork
         self._seed = seed
         self._netem = netem
+        self._xdp = xdp
         self._blueprint: Blueprint | None = None
         self._xdp_links: list[int] = []
         self._links: Links | None = None
@@ -137,6 +140,9 @@ class Lab:
         try:
             self._start()
             self._start_translators()
+            if self._xdp:
+                for relay in self.topology.of_kind(Relay):
+                    self.prepare_xdp_peer(relay.name, native=True)
         except BaseException as error:
             self.down()
             if not (isinstance(error, QuicpipeLabError) and PURPOSE in str(error)):

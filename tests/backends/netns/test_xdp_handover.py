@@ -37,7 +37,8 @@ RECEIVE_BUFFER_BYTES = 16 << 20
 def lab() -> Iterator[Lab]:
     names = ("relay", "sender", "receiver")
     nodes = (Relay("relay"), Host("sender"), Host("receiver"))
-    with Lab(Topology("handover", nodes, tuple(Link((CORE, name)) for name in names))) as lab:
+    links = tuple(Link((CORE, name)) for name in names)
+    with Lab(Topology("handover", nodes, links), xdp=True) as lab:
         yield lab
 
 
@@ -102,7 +103,6 @@ def relay_restlessly(
     what: str, mode: str, lab: Lab, directory: Path
 ) -> tuple[Counter[int], dict[str, Any], int]:
     """What came, what the kernel says of itself, and how many userspace forwarded."""
-    lab.prepare_xdp_peer("relay", native=mode == "native")
     server = TransportAddress(str(lab.topology.uplinks["relay"].lower_address), PORT)
     events = directory / "events"
     argv = [sys.executable, "-m", "tests.backends.netns.restless_relay", what, mode]

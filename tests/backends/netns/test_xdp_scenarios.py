@@ -183,6 +183,14 @@ def test_without_xdp_all_is_userspaces(tmp_path: Path) -> None:
     assert len(relayed(read(tmp_path / "capture.pcapng").frames)) == by.userspace > 1000
 
 
+def test_a_lab_for_xdp_without_root_is_refused_in_one_line() -> None:
+    argv, env = python_of_nobody()
+    command = [*argv, "-m", "quicpipe_lab.cli", "up", "two-homes", "--xdp"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "quicpipe-lab: XDP needs root; run it as root: sudo quicpipe-lab\n"
+
+
 @pytest.mark.parametrize("word", ["on", "generic"])
 def test_without_root_it_is_refused_in_one_line(word: str) -> None:
     argv, env = python_of_nobody()
