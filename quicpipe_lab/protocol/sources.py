@@ -4,6 +4,9 @@ aioquic asks the operating system itself, for TLS keys and randoms, path challen
 and first connection IDs, and reads the wall clock for qlog. ``drawn_from`` gives it other sources
 for as long as a block lasts: a simulator's, so that one seed gives one run to the last bit.
 
+One source is hidden: aioquic keeps the streams that it has just served in a set, and serves them
+next in that set's order, which is that of their places in memory.
+
 Beside quic.py this is the one file that knows aioquic's inside: which modules draw, and by what.
 Whoever is not within a block, in another thread or task too, keeps the operating system's.
 """
@@ -16,6 +19,7 @@ from typing import Any
 
 from aioquic import tls
 from aioquic.quic import connection, logger, packet, retry
+from aioquic.quic.stream import QuicStream
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x448 import X448PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -45,6 +49,13 @@ def drawn_from(sources: Sources) -> Iterator[None]:
         _SOURCES.reset(token)
 
 
+class _Stream(QuicStream):
+    """In a set it has its place by its number."""
+
+    def __hash__(self) -> int:
+        return hash(self.stream_id)
+
+
 class _Module:
     """Stands in an aioquic module for something that it imports: a few names are ours."""
 
@@ -59,6 +70,8 @@ def _install() -> None:
     """Once for all; without sources everything goes on to where it went before."""
     if isinstance(vars(tls)["os"], _Module):
         return
+    theirs: Any = connection
+    theirs.QuicStream = _Stream
     for module in (tls, connection, packet, retry):
         _put(_stand_in(module, "os"), "urandom", _random)
     _put(_stand_in(logger, "time"), "time", _unix_time)

@@ -34,6 +34,25 @@ def test_one_seed_gives_the_same_bytes_on_the_wire() -> None:
     assert one != other
 
 
+def datagrams_of_many_streams(number: int) -> list[Any]:
+    """Each is served several times."""
+    before = [bytearray(100) for _ in range(100 * number)]  # other places in memory
+    with drawn_from(sources(1)):
+        pair = Pair(seed=1)
+        pair.connect()
+        streams = [pair.dialer.open_stream() for _ in range(12)]
+        for _ in range(3):
+            for stream_id in streams:
+                pair.dialer.send_stream_data(stream_id, bytes(50))
+            pair.world.run(0.5)
+    assert len(before) == 100 * number
+    return list(pair.world.log)
+
+
+def test_nor_does_it_matter_where_in_memory_streams_lie() -> None:
+    assert len({repr(datagrams_of_many_streams(number)) for number in range(4)}) == 1
+
+
 def test_the_operating_system_is_not_asked_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     datagrams_of_a_run(1)  # what is asked for once is over
 
