@@ -107,11 +107,17 @@ PICTURES: Mapping[str, Picture] = MappingProxyType(
 """Of one run."""
 
 
-def save(run_dir: Path, name: str, out: Path, *, dark: bool) -> Path:
-    """One picture of a run, or of a matrix, as a file. Raises QuicpipeLabError."""
+def save(run_dir: Path, name: str, out: Path, *, dark: bool, beside: Path | None = None) -> Path:
+    """One picture of a run, or of a matrix, as a file; ``beside``: another run, to compare.
+
+    Raises QuicpipeLabError.
+    """
     if out.suffix not in KINDS:
         raise QuicpipeLabError(f"{out}: a picture's name ends in {', '.join(KINDS)}")
-    axes = draw(run_dir, name, dark=dark)
+    if beside is None:
+        axes = draw(run_dir, name, dark=dark)
+    else:
+        axes = draw_beside(run_dir, beside, name, dark=dark)
     from quicpipe_lab.analysis.plots import style
 
     try:
@@ -132,6 +138,25 @@ def draw(run_dir: Path, name: str, *, dark: bool) -> "Drawing":
     if results:
         return draw_matrix(results, name, dark=dark)
     return PICTURES[name].draw(open_run(run_dir), dark)
+
+
+def draw_beside(run_dir: Path, other: Path, name: str, *, dark: bool) -> "Drawing":
+    """The relay's work in two runs, as with the filter and without."""
+    if name != "relay":
+        raise QuicpipeLabError(f"only the picture relay compares two runs, not {name}")
+    if run_dir.resolve().name == other.resolve().name:
+        raise QuicpipeLabError(f"{run_dir} and {other} have the same name, or are the same run")
+    from quicpipe_lab.analysis.plots.relays import relays
+    from quicpipe_lab.analysis.relaying import relaying
+
+    by_run = {}
+    for directory in (run_dir, other):
+        evidence = open_run(directory)
+        found = relaying(_packets(evidence), evidence.run.scenario)
+        if not found.at_s:
+            raise QuicpipeLabError(f"{directory}: the relay forwarded nothing")
+        by_run[directory.resolve().name] = found
+    return relays(by_run, dark=dark)
 
 
 # Of a matrix

@@ -51,6 +51,9 @@ def _add_plot(commands: Any) -> None:
         "-o", dest="out", type=Path, metavar="FILE", help=".png or .svg; default RUN/NAME.svg"
     )
     parser.add_argument("--dark", action="store_true", help="on a dark background")
+    parser.add_argument(
+        "--beside", type=Path, metavar="RUN2", help="of relay: another run, to compare"
+    )
     parser.set_defaults(run=_plot)
 
 
@@ -94,7 +97,8 @@ def _plot(arguments: argparse.Namespace) -> int:
 
     run_dir, name = arguments.run_dir, arguments.name
     out = arguments.out or run_dir / f"{name}.svg"
-    return _tell(pictures.save(run_dir, name, out, dark=arguments.dark), arguments.json)
+    file = pictures.save(run_dir, name, out, dark=arguments.dark, beside=arguments.beside)
+    return _tell(file, arguments.json)
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -43,8 +43,9 @@ def relay(
     return ax
 
 
-_FILLS = {USERSPACE: ("relayed", "relayed_fill", "////"), FILTER: ("direct", "direct_fill", None)}
-"""The process' share stands upon the filter's, which is drawn over it."""
+FILLS = {USERSPACE: ("relayed", "relayed_fill", "////"), FILTER: ("direct", "direct_fill", None)}
+"""Of one who forwards: edge, filling, hatching. The process' share stands upon the filter's, which
+is drawn over it."""
 
 
 def _draw_rates(ax: Axes, at_s: Mapping[str, list[float]], colours: style.Theme) -> None:
@@ -53,7 +54,7 @@ def _draw_rates(ax: Axes, at_s: Mapping[str, list[float]], colours: style.Theme)
     bin_s = (end_s - start_s) / _BINS
     x = [start_s + bin_s * index for index in range(_BINS + 1)]
     style.dress(ax, colours, grid="y")
-    for who, (edge, fill, hatch) in _FILLS.items():
+    for who, (edge, fill, hatch) in FILLS.items():
         if who not in at_s:
             continue
         stacked = at_s[who] if who == FILTER else times
