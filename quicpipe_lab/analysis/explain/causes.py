@@ -35,6 +35,7 @@ class Cause(StrEnum):
     UDP_BLOCKED = "udp-blocked"
     RELAY_UNREACHABLE = "relay-unreachable"
     RELAY_SILENT = "relay-silent"
+    RELAY_ANSWERS_LOST = "relay-answers-lost"
     RELAY_UNTRUSTED = "relay-untrusted"
     RELAY_REFUSED = "relay-refused"
     PEER_UNTRUSTED = "peer-untrusted"
@@ -115,6 +116,10 @@ SENTENCES: Mapping[Cause, str] = {
         "{sender} never reached the relay: all {sent} packets to it were lost after {nat}"
     ),
     Cause.RELAY_SILENT: "the relay never answered {sender}, though {arrived} packets reached it",
+    Cause.RELAY_ANSWERS_LOST: (
+        "{sender} never heard the relay: {arrived} packets reached it, and all {answers} of its"
+        " answers were lost after {nat}"
+    ),
     Cause.RELAY_UNTRUSTED: "{sender} does not trust this relay: {problem}",
     Cause.RELAY_REFUSED: "the relay refused {sender} with status {status}: {problem}",
     Cause.PEER_UNTRUSTED: "{a} does not trust this peer: {problem}",

@@ -2,7 +2,7 @@
 
 from quicpipe_lab.analysis.explain.causes import Cause, Verdict
 from quicpipe_lab.analysis.explain.expired import expired
-from quicpipe_lab.analysis.explain.facts import Facts, Fate
+from quicpipe_lab.analysis.explain.facts import Facts, Fate, Peer
 from quicpipe_lab.model.scenario import Outcome
 from quicpipe_lab.traffic.routers import DropCause
 
@@ -63,12 +63,27 @@ def _no_relay(facts: Facts) -> Verdict | None:
             continue
         arrived = [one for one in sent if one.last.frame.node == facts.run.scenario.relay]
         if arrived:
-            return _failed(Cause.RELAY_SILENT, sender=peer.name, arrived=len(arrived))
+            if (verdict := _no_answer(facts, peer, arrived)) is not None:
+                return verdict
+            continue
         where = _last_place(sent)
         if any(one.drop and one.drop.cause is DropCause.BLOCKED for one in sent):
             return _failed(Cause.UDP_BLOCKED, sender=peer.name, nat=where, sent=len(sent))
         return _failed(Cause.RELAY_UNREACHABLE, sender=peer.name, nat=where, sent=len(sent))
     return None
+
+
+def _no_answer(facts: Facts, peer: Peer, arrived: list[Fate]) -> Verdict | None:
+    """None where the relay was heard: then something else kept the peer from being registered, as
+    its own end."""
+    told = {"sender": peer.name, "arrived": len(arrived)}
+    askers = {one.source for one in arrived}
+    answers = [one for one in facts.sent(facts.run.scenario.relay) if one.asked_for in askers]
+    if not answers:
+        return _failed(Cause.RELAY_SILENT, **told)
+    if any(one.last.frame.node == peer.name for one in answers):
+        return None
+    return _failed(Cause.RELAY_ANSWERS_LOST, answers=len(answers), nat=_last_place(answers), **told)
 
 
 def _last_place(sent: list[Fate]) -> str:

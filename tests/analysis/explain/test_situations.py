@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from quicpipe_lab import resources
-from quicpipe_lab.analysis.explain import explain
+from quicpipe_lab.analysis.explain import explain, why
 from quicpipe_lab.analysis.explain.causes import SENTENCES, Cause
 from quicpipe_lab.analysis.run_files import Run
 from quicpipe_lab.backends.sim import cast
@@ -57,6 +57,8 @@ HOME = NatBehavior()
 LINUX = PRESETS["linux-masquerade"]
 SLOW = LinkBehavior(delay_s=0.05)
 NOTHING_PASSES = LinkBehavior(loss=1.0)
+DEAF = {("core", "relay"): (None, NOTHING_PASSES)}
+"""Whom nobody hears."""
 EARLY = {("nat-b", "bob"): (SLOW, SLOW)}
 
 
@@ -87,9 +89,9 @@ EARLY = {("nat-b", "bob"): (SLOW, SLOW)}
             {"nat": "nat-a", "idle_s": "8.0"},
         ),
         (
-            two_homes(HOME, HOME, {("core", "relay"): (None, NOTHING_PASSES)}),
-            Cause.RELAY_SILENT,
-            {"sender": "alice"},
+            two_homes(HOME, HOME, DEAF),
+            Cause.RELAY_ANSWERS_LOST,
+            {"sender": "alice", "nat": "relay"},
         ),
         (
             two_homes(HOME, HOME, {("core", "relay"): (NOTHING_PASSES, None)}),
@@ -157,6 +159,20 @@ def test_a_wrong_fingerprint(
     assert verdict.cause is cause, verdict.sentence
     assert "alice does not trust this" in verdict.sentence
     assert "00" * 32 in verdict.sentence
+
+
+def test_a_relay_is_silent_only_where_it_sent_nothing() -> None:
+    deaf = play(two_homes(HOME, HOME, DEAF))
+    unanswered = [one for one in deaf.frames if (one.node, one.direction) != ("relay", "out")]
+    verdict = why(deaf.run, unanswered, deaf.epoch_unix_s)
+    assert verdict.cause is Cause.RELAY_SILENT, verdict.sentence
+    # It did answer, and the dialer was killed before it said that it is registered.
+    heard = play(two_homes(HOME, HOME))
+    (registered,) = heard.run.named("relay-registered", "alice")
+    until = tuple(one for one in heard.run.events if one.t_s < registered.t_s)
+    killed = replace(heard.run, events=until, result=failed(failure="alice ended with -9"))
+    verdict = why(killed, heard.frames, heard.epoch_unix_s)
+    assert verdict.sentence == "failed, because alice ended with -9."
 
 
 def test_without_a_capture_theory_has_to_do() -> None:
