@@ -59,6 +59,8 @@ def open_run(run: RunResult | str | Path) -> Evidence:
     warnings = []
     if found.result is None:
         warnings.append("the run has no result: it was killed, or could not be run")
+    if not found.events:
+        warnings.append("the run has no events: what its programs said is not known")
     held = capture_in(directory)
     if held is not None and not held.is_whole:
         warnings.append(f"the capture breaks off after {len(held.frames)} frames")

@@ -79,6 +79,7 @@ def test_a_run_that_was_killed_shows_what_there_is(real_run: Runs, tmp_path: Pat
     (run_dir / "events.jsonl").unlink()
     text = page.write(run_dir, tmp_path / "other.html").read_text()
     assert "Not shown: nothing happened in this run." in text
+    assert "the run has no events" in text
 
 
 @pytest.mark.netns
