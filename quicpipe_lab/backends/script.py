@@ -7,6 +7,7 @@ order, what is waited for and for how long, what is noted, and when a run has fa
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from quicpipe_lab.backends.journal import Journal
@@ -25,7 +26,10 @@ PROGRESS_INTERVAL_S = 0.1
 
 
 class RunFailedError(Exception):
-    """The scenario cannot go on; the text is the result's ``failure``."""
+    """The scenario cannot go on; the text is the result's ``failure``. ``invariant``: the name of
+    the one that was broken, if one was."""
+
+    invariant: str | None = None
 
 
 class Actor(Protocol):
@@ -144,10 +148,12 @@ class Script:
     def story(self) -> Story:
         """Begin, walk the steps, end."""
         try:
+            for one in self.scenario.meanwhile:
+                self._stage.alarm(max(0.0, one.at_s - self._stage.now), partial(self._meddle, one))
             self._stage.begin()
             yield from self._wait(
                 lambda: all(self._journal.last(peer, "connected") for peer in self._peers),
-                START_WITHIN_S + self.scenario.oob_delay_s,
+                self.scenario.connect_within_s + self.scenario.oob_delay_s,
                 "the peers to connect through the relay",
             )
             for step in self.scenario.steps:
@@ -155,7 +161,7 @@ class Script:
             self.note("steps-done")
             yield from self._end_actors()
         except (RunFailedError, EchoMismatchError) as error:
-            self._record.failure = str(error)
+            self._record.failure, self._record.broken = str(error), error.invariant
             self.note("failed", problem=str(error))
         finally:
             self._stage.stop_actors()
@@ -248,14 +254,28 @@ class Script:
                     yield from self._finish_transfer(self.scenario.deadline_s)
             case model.WaitFor():
                 yield from self._wait_for(step)
+            case model.Idle(seconds=seconds):
+                yield from self._idle(seconds)
+            case _:
+                self._change(step)
+
+    def _meddle(self, one: model.Meanwhile) -> None:
+        """Beside the steps. Programs that take their leave are left in peace."""
+        if self.is_ending:
+            return
+        self._change(one.step)
+        if isinstance(one.step, model.Cut) and one.for_s is not None:
+            self._stage.alarm(one.for_s, partial(self._change, model.Restore(one.step.between)))
+
+    def _change(self, step: model.Step) -> None:
+        """A step that takes no time."""
+        match step:
             case model.Cut(between=(one, other)):
                 self._stage.cut(one, other)
                 self.note("cut", between=[one, other])
             case model.Restore(between=(one, other)):
                 self._stage.restore(one, other)
                 self.note("restored", between=[one, other])
-            case model.Idle(seconds=seconds):
-                yield from self._idle(seconds)
             case model.Reboot(node=node):
                 self._stage.reboot(node)
                 self.note("rebooted", router=node)

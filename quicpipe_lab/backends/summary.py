@@ -25,12 +25,14 @@ from quicpipe_lab.model.scenario import Outcome, Scenario
 
 @dataclass
 class RunRecord:
-    """What a run gathers. ``failure``: one line, or None."""
+    """What a run gathers. ``failure``: one line, or None. ``broken``: the name of the invariant
+    that was broken, as far as somebody looked."""
 
     clock: Clock
     events: list[Event] = field(default_factory=list)
     transfers: list[Transfer] = field(default_factory=list)
     failure: str | None = None
+    broken: str | None = None
     capture: CaptureStats | None = None
     certified: dict[str, Certified] | None = None
 

@@ -13,6 +13,8 @@ from quicpipe_lab.protocol.pacing import CHUNK_BYTES
 class EchoMismatchError(Exception):
     """What came back is not what was sent; the text says where."""
 
+    invariant = "data"
+
 
 @dataclass
 class Transfer:

@@ -35,6 +35,7 @@ from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.scenario import (
     Cut,
     Idle,
+    Meanwhile,
     Outcome,
     Reboot,
     RestartRelay,
@@ -110,10 +111,18 @@ def _scenario(table: "_Table", name: str, find: TopologyFinder) -> Scenario:
         search=table.take("search", bool, False),
         family=table.choice("family", Family, Family.IPV4),
         xdp=table.choice("xdp", Xdp, Xdp.OFF),
+        connect_within_s=table.number("connect_within_s", 15.0),
+        meanwhile=tuple(_meanwhile(one) for one in table.tables("meanwhile", ())),
     )
     roles.done()
     table.done()
     return scenario
+
+
+def _meanwhile(table: "_Table") -> Meanwhile:
+    at_s = table.number("at_s")
+    for_s = table.number("for_s") if "for_s" in table else None
+    return Meanwhile(at_s, _step(table), for_s)  # type: ignore[arg-type] # Scenario looks at it
 
 
 def _step(table: "_Table") -> Step:

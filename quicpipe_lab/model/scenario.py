@@ -119,12 +119,26 @@ class RestartRelay:
 Step = Transfer | WaitFor | Cut | Restore | Idle | Reboot | RestartRelay
 
 
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """Done ``at_s`` after the run's begin, whatever its steps are at; nothing more after the last.
+
+    ``for_s``: a cut is restored so much later; None: never.
+    """
+
+    at_s: float
+    step: Cut | Reboot | RestartRelay
+    for_s: float | None = None
+
+
 @dataclass(frozen=True)
 class Scenario:
     """Raises ScenarioError where its parts do not fit together.
 
     ``oob_delay_s``: how long the out-of-band channel takes from dialer to accepter.
-    ``deadline_s``: the whole run is given up after so many seconds.
+    ``deadline_s``: the whole run is given up after so many seconds. ``connect_within_s``: once the
+    dialer's packet has arrived, the peers have so long to connect through the relay.
+    ``meanwhile``: what is done beside the steps.
     ``direct_after_bytes``: the peers look for a direct path once so many bytes of their connection
     have gone through the relay; 0 is at once.
     ``search``: both peers take part in port searches (protocol/port_search.py).
@@ -146,6 +160,8 @@ class Scenario:
     family: Family = Family.IPV4
     xdp: Xdp = Xdp.OFF
     search: bool = False
+    connect_within_s: float = 15.0
+    meanwhile: tuple[Meanwhile, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "expect", _choice("expect", Outcome, self.expect))
@@ -159,6 +175,7 @@ class Scenario:
         self._check_transfers()
         self._check_cuts()
         self._check_others()
+        self._check_meanwhile()
 
     def _check_roles(self) -> None:
         for role in ("dialer", "accepter", "relay"):
@@ -253,11 +270,35 @@ class Scenario:
                         raise ScenarioError(
                             f"{where}.seconds", f"the scenario's deadline_s is {self.deadline_s:g}"
                         )
-                case Reboot(node=node):
-                    if not isinstance(self.topology.by_name.get(node), Nat | Firewall):
-                        raise ScenarioError(
-                            f"{where}.node", f"there is no NAT or firewall {node!r}"
-                        )
+                case Reboot():
+                    self._check_reboot(where, step)
+
+    def _check_reboot(self, where: str, step: Reboot) -> None:
+        if not isinstance(self.topology.by_name.get(step.node), Nat | Firewall):
+            raise ScenarioError(f"{where}.node", f"there is no NAT or firewall {step.node!r}")
+
+    def _check_meanwhile(self) -> None:
+        """Each pair of nodes is cut by the steps, or once beside them: a restoration undoes one."""
+        cuts = {frozenset(one.between) for one in self.steps if isinstance(one, Cut)}
+        for index, one in enumerate(self.meanwhile):
+            where = f"meanwhile[{index}]"
+            for name, value in (("at_s", one.at_s), ("for_s", one.for_s)):
+                if value is not None and not 0 <= value < float("inf"):
+                    raise ScenarioError(f"{where}.{name}", "is finite and 0 or more")
+            match one.step:
+                case Cut(between=between):
+                    self._check_between(where, between)
+                    if frozenset(between) in cuts:
+                        raise ScenarioError(f"{where}.between", "something else cuts these two")
+                    cuts.add(frozenset(between))
+                case Reboot():
+                    self._check_reboot(where, one.step)
+                case RestartRelay():
+                    pass
+                case _:
+                    raise ScenarioError(f"{where}.do", "is cut, reboot or restart-relay")
+            if one.for_s is not None and not isinstance(one.step, Cut):
+                raise ScenarioError(f"{where}.for_s", "is for a cut")
 
     def _check_wait(self, where: str, step: WaitFor, running: Transfer | None) -> None:
         flags = (step.transfer or None, step.settled or None)

@@ -20,6 +20,7 @@ from quicpipe_lab.model.scenario import (
     RestartRelay,
     Restore,
     Scenario,
+    Step,
     Transfer,
     WaitFor,
 )
@@ -45,8 +46,13 @@ _NODES: dict[type, str] = {Host: "host", Relay: "relay", Nat: "nat", Firewall: "
 
 def scenario_to_data(scenario: Scenario) -> dict[str, Any]:
     """A plain dictionary that ``json.dumps`` takes as it is."""
-    table = _not_default(scenario, leave_out=("name", "topology", "steps"))
+    table = _not_default(scenario, leave_out=("name", "topology", "steps", "meanwhile"))
     roles = {role: table.pop(role) for role in ("dialer", "accepter", "relay")}
+    if scenario.meanwhile:
+        table["meanwhile"] = [
+            {**_not_default(one, leave_out=("step",)), **_step(one.step)}
+            for one in scenario.meanwhile
+        ]
     return {
         "format": FORMAT,
         "name": scenario.name,
@@ -55,7 +61,7 @@ def scenario_to_data(scenario: Scenario) -> dict[str, Any]:
             **table,
             "roles": roles,
             "topology": _topology(scenario.topology),
-            "step": [{"do": _STEPS[type(one)], **_not_default(one)} for one in scenario.steps],
+            "step": [_step(one) for one in scenario.steps],
         },
     }
 
@@ -85,6 +91,10 @@ def load_scenario_data(path: Path) -> Scenario:
 def dump_scenario(scenario: Scenario) -> str:
     """The text of ``scenario.json``."""
     return json.dumps(scenario_to_data(scenario), allow_nan=False) + "\n"
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {"do": _STEPS[type(step)], **_not_default(step)}
 
 
 def _topology(topology: Topology) -> dict[str, Any]:

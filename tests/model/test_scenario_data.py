@@ -17,6 +17,7 @@ from quicpipe_lab.model.nat import FilteringBehavior
 from quicpipe_lab.model.scenario import (
     Cut,
     Idle,
+    Meanwhile,
     Outcome,
     Reboot,
     RestartRelay,
@@ -92,6 +93,13 @@ def _scenarios(draw: st.DrawFn) -> Scenario:
         seed=draw(st.integers()),
         direct_after_bytes=draw(st.integers(0, 1 << 30)),
         search=draw(st.booleans()),
+        connect_within_s=draw(st.floats(0, 1e6)),
+        meanwhile=(
+            Meanwhile(draw(st.floats(0, 100)), Cut(("core", "relay")), draw(st.floats(0, 9))),
+            Meanwhile(0.25, Cut(("alice", "relay"))),
+            Meanwhile(1, Reboot("nat")),
+            Meanwhile(2, RestartRelay()),
+        ),
     )
 
 

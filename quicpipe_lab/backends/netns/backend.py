@@ -68,7 +68,7 @@ BACKEND = NetnsBackend()
 
 def _require_support(scenario: Scenario) -> None:
     """Raises UnsupportedBehaviorError."""
-    for step in scenario.steps:
+    for step in (*scenario.steps, *(one.step for one in scenario.meanwhile)):
         match step:
             case Reboot(node=node):
                 raise _unsupported(f"rebooting {node!r}")
