@@ -43,6 +43,8 @@ from quicpipe_lab.protocol.events import (
     Connected,
     EndpointEvent,
     PathChanged,
+    PunchFailed,
+    RelayLost,
     RelayRegistered,
     StreamBroken,
     StreamData,
@@ -111,7 +113,7 @@ class Endpoint(ABC):
             random=config.random,
             search=config.search is not None,
         )
-        self._return_pending = False
+        self._return_pending = self._was_lost = False
         self._closed = self._repeats_close = False
         self._keepalive_at: float | None = None
         self._events: deque[EndpointEvent] = deque()
@@ -166,6 +168,10 @@ class Endpoint(ABC):
     def peer_rtt_s(self) -> float | None:
         """The least round-trip time seen on the path in use."""
         return None if self._peer is None else self._peer.min_rtt_s
+
+    def has_validated(self, address: TransportAddress) -> bool:
+        """Whether QUIC has found out that the peer receives there."""
+        return self._peer is not None and self._peer.has_validated(address)
 
     @property
     def is_direct(self) -> bool:
@@ -318,22 +324,30 @@ class Endpoint(ABC):
             self._events.append(event)
             if isinstance(event, RelayRegistered):
                 first, self.registered = self.registered is None, event
+                if self._was_lost:
+                    self._was_lost = False
+                    self._resume_relayed(now)
                 if first:
                     self._on_registered(now)
+            elif isinstance(event, RelayLost):
+                self._was_lost = True
         if self._peer is not None:
             self._handle_peer_events(self._peer, now)
             self._look_for_direct_path()
             self._register_more()
-        self._take_direct_events()
+        self._take_direct_events(now)
         while (command := self.direct.next_command()) is not None:
             self._obey(command, now)
         if self._return_pending:
             self._return_to_relay(now)
-        self._take_direct_events()
+        self._take_direct_events(now)
 
-    def _take_direct_events(self) -> None:
+    def _take_direct_events(self, now: float) -> None:
         while (event := self.direct.next_event()) is not None:
             self._events.append(event)
+            if isinstance(event, PunchFailed):
+                # Perhaps our NAT has forgotten us and we are elsewhere now: the next round knows.
+                self.relay.refresh(now)
 
     def _handle_peer_events(self, peer: Connection, now: float) -> None:
         while (event := peer.next_event()) is not None:
@@ -453,6 +467,12 @@ class Endpoint(ABC):
             self._return_pending = False
             self._note_path(before, rtt_s, now)
 
+    def _resume_relayed(self, now: float) -> None:
+        """The relay forwards to us again: do not wait for a timer that has backed off for as long
+        as it did not."""
+        if self._peer is not None and not self._peer_is_waiting and not self.is_direct:
+            self._peer.send_again(self._peer_time(now))
+
     def _note_path(self, before: TransportAddress | None, rtt_s: float | None, now: float) -> None:
         """Tell everybody where the peer connection moved, if it did."""
         assert self._peer is not None
@@ -461,7 +481,7 @@ class Endpoint(ABC):
             return
         direct = after != self.config.relay
         if not direct:
-            self.relay.refresh()
+            self.relay.refresh(now)
         self.direct.moved(after if direct else None, now)
         self._events.append(PathChanged(direct, after, rtt_s))
 

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.congestion.base import create_congestion_control
-from aioquic.quic.connection import Limit, QuicConnection, QuicNetworkPath
+from aioquic.quic.connection import END_STATES, Limit, QuicConnection, QuicNetworkPath
 from aioquic.quic.logger import QuicLogger
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicProtocolVersion
 from aioquic.quic.packet_builder import QuicPacketBuilder
@@ -161,6 +161,10 @@ class Connection(QuicConnection):
         """Whether the peer has shown that it receives at ``address`` (RFC 9000, 8)."""
         return bool(self._network_paths) and self._network_paths[0].is_validated
 
+    def has_validated(self, address: TransportAddress) -> bool:
+        """Whether the peer has shown that it receives at an address, the present one or another."""
+        return any(one.is_validated for one in self._network_paths if one.addr == address)
+
     def trust_address(self) -> None:
         """Take the present address for validated, because another channel has validated it.
 
@@ -218,6 +222,12 @@ class Connection(QuicConnection):
         self._loss.reschedule_data(now=now)
         return True
 
+    def send_again(self, now: float) -> None:
+        """The path is back after a time in which nothing passed: what is under way is sent again
+        at once, or a PING."""
+        self._loss._pto_count = 0
+        self._loss.reschedule_data(now=now)
+
     # The end
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
@@ -225,8 +235,17 @@ class Connection(QuicConnection):
         is_closing = self._close_pending
         datagrams = super().datagrams_to_send(now)
         if is_closing:
+            # aioquic's limit on what goes to an unvalidated address leaves out its last words
+            # (RFC 9000, 8.1); the path counts them by now.
+            if datagrams and not self._network_paths[0].can_send(0):
+                datagrams = []
             self._farewell = datagrams
         return datagrams
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was closed, by either side, or given up."""
+        return self._state in END_STATES
 
     @property
     def farewell(self) -> list[tuple[bytes, Any]]:

@@ -38,12 +38,19 @@ from quicpipe_lab.protocol.wire import (
     REGISTER_PATH,
     Registration,
     encode_registration,
+    parse_invariants,
 )
 
 KEEPALIVE_S = 15.0
 """Half of the 30 s after which many NATs forget a mapping (RFC 9000, 10.1.2)."""
 REGISTER_STEP = 64
 """How many new connection IDs our relay grants in one call (RelayLimits)."""
+ANSWER_WITHIN_S = 5.0
+"""A keepalive that has no answer after so long may have gone to a relay that was started anew and
+knows nothing of our connection; it does not say so (RFC 9000, 10.3 needs a memory)."""
+ATTEMPT_S = 15.0
+"""So long does a connection after the first one try to come about, before another is tried: one's
+own timers back off, and a relay that is back after minutes should be found within seconds."""
 FIRST_RETRY_S = 0.5
 MAX_RETRY_S = 30.0
 MAX_RESPONSE_BYTES = 65536
@@ -155,7 +162,11 @@ class RelayLeg:
         self.registered = 0
         """How many of our connection IDs the relay has bound."""
         self.observed: TransportAddress | None = None
+        self._challenger: Connection | None = None
+        """A second connection, beside one that does not answer. Whichever does first stays."""
+        self._unanswered_since: float | None = None
         self._keepalive_at: float | None = None
+        self._attempt_ends_at: float | None = None
         self._retry_at: float | None = None
         self._retry_s = FIRST_RETRY_S
         self._closing = False
@@ -168,15 +179,10 @@ class RelayLeg:
 
     def connect(self, now: float) -> None:
         """Begin; register() may be called before or after."""
-        ids = ConnectionIdGenerator(
-            self._random(KEY_LENGTH),
-            relay_leg=True,
-            length=self._configuration.connection_id_length,
-        )
-        self._quic = Connection(self._configuration, ids)
-        self._http = None
-        self._quic.connect(self.address, now)
+        self._quic = self._new_connection(now)
+        self._http = self._unanswered_since = None
         self._retry_at = None
+        self._attempt_ends_at = now + ATTEMPT_S if self.registered else None
 
     def register(self, num: int) -> None:
         """Bind the first ``num`` connection IDs of the key to where the relay sees us.
@@ -190,10 +196,18 @@ class RelayLeg:
         self._wanted = self._asked = num
         self._flush_requests()
 
-    def refresh(self) -> None:
+    def refresh(self, now: float) -> None:
         """Register once more what is registered: the answer says where the relay sees us now, and
-        the question makes it bind us there. Our NAT may have forgotten its mapping."""
-        if self.registered and self._http is not None:
+        the question makes it bind us there. Our NAT may have forgotten its mapping.
+
+        Where there is no connection, another one is tried now: the relay is needed, and the timers
+        of one that had no answer for minutes have backed off."""
+        if not self.registered or self._closing:
+            return
+        if self._http is None:
+            self._keep_unanswered()
+            self._connect_anew(now)
+        else:
             registration = Registration(self._key, self.registered)
             self._queue.append((self._request_hook(registration), self.registered))
             self._flush_requests()
@@ -206,6 +220,7 @@ class RelayLeg:
     def close(self) -> None:
         """Take leave of the relay."""
         self._closing = True
+        self._challenger = self._unanswered_since = self._attempt_ends_at = None
         if self._quic is not None:
             self._quic.close(error_code=0x100)  # H3_NO_ERROR (RFC 9114, 8.1)
 
@@ -213,8 +228,14 @@ class RelayLeg:
 
     def receive_datagram(self, data: bytes, source: TransportAddress, now: float) -> None:
         """A datagram whose connection ID has the relay bit."""
-        if self._quic is not None:
+        if self._challenger is not None and self._is_for_challenger(data):
+            self._challenger.receive_datagram(data, source, now)
+            self._look_at_challenger(now)
+        elif self._quic is not None:
+            acknowledged = self._quic.largest_acknowledged
             self._quic.receive_datagram(data, source, now)
+            if self._quic.largest_acknowledged > acknowledged:
+                self._unanswered_since = self._challenger = None
             self._handle_quic_events(now)
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, TransportAddress]]:
@@ -222,26 +243,39 @@ class RelayLeg:
         if self._quic is None:
             return []
         sent = self._quic.datagrams_to_send(now)
+        if self._challenger is not None:
+            sent += self._challenger.datagrams_to_send(now)
         return [(data, TransportAddress(*address)) for data, address in sent]
 
     def get_timer(self) -> float | None:
         """The next wake-up."""
         quic = self._quic.get_timer() if self._quic is not None else None
-        times = (quic, self._keepalive_at, self._retry_at)
+        challenger = self._challenger.get_timer() if self._challenger is not None else None
+        ours = (self._keepalive_at, self._retry_at, self._challenge_at, self._attempt_ends_at)
+        times = (quic, challenger, *ours)
         return min((time for time in times if time is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
         """Retry, keep alive, retransmit: whatever is due."""
         if self._retry_at is not None and self._retry_at <= now:
-            self.connect(now)
-            self._asked = 0
-            if self._wanted:
-                self.register(self._wanted)
+            self._connect_anew(now)
+        if self._attempt_ends_at is not None and self._attempt_ends_at <= now:
+            self._keep_unanswered()
+            self._connect_anew(now)
         if self._quic is None:
             return
         if self._keepalive_at is not None and self._keepalive_at <= now:
             self._quic.send_ping(0)
             self._keepalive_at = now + KEEPALIVE_S
+            if self._unanswered_since is None:
+                self._unanswered_since = now
+        if self._challenge_at is not None and self._challenge_at <= now:
+            self._challenger = self._new_connection(now)
+        if self._challenger is not None:
+            timer = self._challenger.get_timer()
+            if timer is not None and timer <= now:
+                self._challenger.handle_timer(now)
+            self._look_at_challenger(now)
         timer = self._quic.get_timer()
         if timer is not None and timer <= now:
             self._quic.handle_timer(now)
@@ -253,6 +287,50 @@ class RelayLeg:
 
     # Parts
 
+    def _new_connection(self, now: float) -> Connection:
+        ids = ConnectionIdGenerator(
+            self._random(KEY_LENGTH),
+            relay_leg=True,
+            length=self._configuration.connection_id_length,
+        )
+        connection = Connection(self._configuration, ids)
+        connection.connect(self.address, now)
+        return connection
+
+    def _connect_anew(self, now: float) -> None:
+        self.connect(now)
+        self._asked = 0
+        if self._wanted:
+            self.register(self._wanted)
+
+    @property
+    def _challenge_at(self) -> float | None:
+        if self._unanswered_since is None or self._challenger is not None:
+            return None
+        return self._unanswered_since + ANSWER_WITHIN_S
+
+    def _is_for_challenger(self, data: bytes) -> bool:
+        assert self._challenger is not None
+        header = parse_invariants(data, self._configuration.connection_id_length)
+        return header is not None and header.destination in self._challenger.current_ids
+
+    def _look_at_challenger(self, now: float) -> None:
+        """Once it is connected, the other one was with a relay that is no more. Its own events
+        are left for whoever looks at the connection in use."""
+        challenger = self._challenger
+        assert challenger is not None
+        if challenger.is_over:
+            self._challenger, self._unanswered_since = None, now
+        elif challenger.is_confirmed:
+            self._quic, self._challenger = challenger, None
+            self._http = self._unanswered_since = None
+            self._keep_unanswered()
+            self._events.append(RelayLost("it knows nothing of our connection any more", 0.0))
+            self._asked = 0
+            if self._wanted:
+                self.register(self._wanted)
+            self._handle_quic_events(now)
+
     def _handle_quic_events(self, now: float) -> None:
         assert self._quic is not None
         while (event := self._quic.next_event()) is not None:
@@ -261,6 +339,7 @@ class RelayLeg:
                     return
                 self._http = H3Connection(self._quic)
                 self._retry_s = FIRST_RETRY_S
+                self._attempt_ends_at = None
                 self._keepalive_at = now + KEEPALIVE_S
                 self._flush_requests()
             elif isinstance(event, ConnectionTerminated):
@@ -286,6 +365,7 @@ class RelayLeg:
 
     def _terminated(self, event: ConnectionTerminated, now: float) -> None:
         self._quic = self._http = self._keepalive_at = None
+        self._challenger = self._unanswered_since = self._attempt_ends_at = None
         self._keep_unanswered()
         if self._closing:
             return
