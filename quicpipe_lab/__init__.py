@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from quicpipe_lab.api import Lab as Lab
     from quicpipe_lab.api import check_nats as check_nats
     from quicpipe_lab.api import explain as explain
+    from quicpipe_lab.api import explore as explore
     from quicpipe_lab.api import matrix as matrix
     from quicpipe_lab.api import packets as packets
     from quicpipe_lab.api import picture as picture
@@ -25,6 +26,7 @@ __all__ = [
     "Lab",
     "check_nats",
     "explain",
+    "explore",
     "matrix",
     "packets",
     "picture",

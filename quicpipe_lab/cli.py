@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from quicpipe_lab import lab_commands, nat_report, program_commands, run_commands
+from quicpipe_lab import explore_report, lab_commands, nat_report, program_commands, run_commands
 from quicpipe_lab.errors import (
     BackendUnavailableError,
     QuicpipeLabError,
@@ -291,6 +291,7 @@ def _parser() -> argparse.ArgumentParser:
     commands: Any = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_scenario(commands)
     _add_matrix(commands)
+    explore_report.add(commands)
     lab_commands.add(commands)
     nat_report.add(commands)
     run_commands.add(commands)

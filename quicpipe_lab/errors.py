@@ -16,6 +16,9 @@ class ScenarioError(QuicpipeLabError):
         self.path = path
         self.problem = problem
 
+    def __reduce__(self) -> tuple[type["ScenarioError"], tuple[str, str]]:
+        return type(self), (self.path, self.problem)  # from another process, in two parts again
+
 
 class BackendUnavailableError(QuicpipeLabError):
     """This machine cannot do what was asked; ``remedy`` says what to do about it."""

@@ -14,6 +14,7 @@ from quicpipe_lab.backends.many import Manner
 from quicpipe_lab.backends.matrix import Cell, CellResult, run_matrix
 from quicpipe_lab.backends.situations import Situation
 from quicpipe_lab.errors import BackendUnavailableError
+from quicpipe_lab.progress import Progress
 
 
 def report(
@@ -22,7 +23,7 @@ def report(
     """Run, print, save the figure; the exit status is 1 where any run ended unexpectedly."""
     directory = run_dir or Path("runs") / time.strftime("matrix-%Y%m%d-%H%M%S")
     started_s = time.monotonic()
-    with _Progress(len(cells), quiet=json_wanted) as progress:
+    with Progress(len(cells), quiet=json_wanted) as progress:
         results = run_matrix(cells, directory, manner=manner, observe=progress.take)
     took_s = time.monotonic() - started_s
     summary = analysis.summary(results) | {"wall_s": round(took_s, 3), "run_dir": str(directory)}
@@ -46,7 +47,7 @@ def report_situations(
     """As ``report``, for what has no rows and columns: one line for each, with the reason."""
     directory = run_dir or Path("runs") / time.strftime("situations-%Y%m%d-%H%M%S")
     started_s = time.monotonic()
-    with _Progress(len(runs), quiet=json_wanted) as progress:
+    with Progress(len(runs), quiet=json_wanted) as progress:
         results = run_matrix(runs, directory, manner=manner, observe=progress.take)
     wall_s = round(time.monotonic() - started_s, 3)
     told = [
@@ -123,32 +124,3 @@ def _save_figures(results: Sequence[CellResult], directory: Path, *, quiet: bool
         for kind in ("png", "svg")
     ]
     return " (" + ", ".join(path.name for path in paths) + ")"
-
-
-class _Progress:
-    """A bar on a terminal; a line for each unexpected end elsewhere."""
-
-    def __init__(self, total: int, *, quiet: bool) -> None:
-        self._bar = None
-        if not quiet and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._bar.add_task("matrix", total=total)
-
-    def __enter__(self) -> "_Progress":
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def take(self, result: CellResult) -> None:
-        """One more is done."""
-        del result
-        if self._bar is not None:
-            self._bar.advance(self._task)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from quicpipe_lab.api.background import run_async as run_async
     from quicpipe_lab.api.blocking import BlockingLab as BlockingLab
     from quicpipe_lab.api.blocking import BlockingProgram as BlockingProgram
+    from quicpipe_lab.api.exploring import explore as explore
     from quicpipe_lab.api.lab import Lab as Lab
     from quicpipe_lab.api.lab import Node as Node
     from quicpipe_lab.api.looks import Drawn as Drawn
@@ -45,6 +46,7 @@ _MODULES = {
     "ProgramResult": "program",
     "check_nats": "surveys",
     "explain": "looks",
+    "explore": "exploring",
     "matrix": "surveys",
     "packets": "tables",
     "picture": "looks",
@@ -68,6 +70,7 @@ __all__ = [
     "ProgramResult",
     "check_nats",
     "explain",
+    "explore",
     "matrix",
     "packets",
     "picture",

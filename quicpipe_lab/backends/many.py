@@ -127,13 +127,7 @@ def _result_of(scenario: Scenario, run_dir: Path, status: int) -> RunResult:
 
 
 def _simulated(tasks: Sequence[Task], manner: Manner) -> Iterator[tuple[int, RunResult]]:
-    with ProcessPoolExecutor(
-        min(manner.jobs or os.cpu_count() or 1, max(1, len(tasks))),
-        # No forks, for whoever calls us may have threads; no forkserver, which leaves its folder in
-        # /tmp where it is killed.
-        mp_context=get_context("spawn"),
-        initializer=_be_a_worker,
-    ) as pool:
+    with simulators(manner.jobs, len(tasks)) as pool:
         futures: dict[Future[RunResult], int] = {}
         try:
             for number, task in enumerate(tasks):
@@ -142,6 +136,17 @@ def _simulated(tasks: Sequence[Task], manner: Manner) -> Iterator[tuple[int, Run
                 yield futures[future], future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def simulators(jobs: int | None, tasks: int) -> ProcessPoolExecutor:
+    """Processes for so many simulations: as many as cores, unless ``jobs`` says otherwise."""
+    return ProcessPoolExecutor(
+        min(jobs or os.cpu_count() or 1, max(1, tasks)),
+        # No forks, for whoever calls us may have threads; no forkserver, which leaves its folder in
+        # /tmp where it is killed.
+        mp_context=get_context("spawn"),
+        initializer=_be_a_worker,
+    )
 
 
 def _be_a_worker() -> None:
@@ -167,7 +172,7 @@ def _be_a_worker() -> None:
 def _simulate(scenario: Scenario, run_dir: Path, capture: bool) -> RunResult:
     from quicpipe_lab.backends.sim.backend import SimBackend
 
-    return _run(SimBackend(capture=capture, qlog=False), scenario, run_dir)
+    return _run(SimBackend(capture=capture, qlog=False, watch=False), scenario, run_dir)
 
 
 def _run(backend: Backend, scenario: Scenario, run_dir: Path) -> RunResult:

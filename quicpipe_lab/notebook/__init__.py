@@ -13,6 +13,7 @@ _SHOWN = {
     "quicpipe_lab.api.lab.Lab": "lab",
     "quicpipe_lab.api.program.ProgramResult": "program",
     "quicpipe_lab.api.surveys.Certificates": "certificates",
+    "quicpipe_lab.backends.explore.Exploration": "exploration",
     "quicpipe_lab.backends.sim.simulation.Simulation": "simulation",
     "quicpipe_lab.backends.sim.table.Table": "nat_table",
     "quicpipe_lab.model.nat.NatBehavior": "behavior",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from quicpipe_lab.api.lab import Lab
     from quicpipe_lab.api.program import ProgramResult
     from quicpipe_lab.api.surveys import Certificates, Matrix
+    from quicpipe_lab.backends.explore import Exploration
     from quicpipe_lab.backends.sim.simulation import Simulation
     from quicpipe_lab.backends.sim.table import Table
     from quicpipe_lab.shell.xdp_filter import Filter
@@ -111,6 +112,18 @@ def matrix(found: "Matrix") -> None:
     rest = f"{told['direct']} direct, {told['relayed']} relayed, {told['failed']} failed"
     display(HTML(heading(title, rest)))
     display(found.picture())
+
+
+def exploration(done: "Exploration") -> Bundle:
+    """How the trials ended, and what was found."""
+    title = "no invariant was broken" if done.ok else "an invariant was broken"
+    rest = f"{len(done.trials)} of {done.asked} seeds, {done.simulated_s:,.0f} s simulated"
+    page = heading(title, rest) + table(done.counts.items(), ("end", "trials"))
+    if done.found is not None:
+        shrunk = done.found.shrunk.failure
+        page += table([("seed", done.found.trial.seed), ("shrunk to", shrunk)])
+        page += table([("repeat it", done.found.command)])
+    return _bundle(page, str(done))
 
 
 # Networks

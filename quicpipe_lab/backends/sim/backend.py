@@ -16,7 +16,10 @@ from quicpipe_lab.backends.sim.application import Pipe
 from quicpipe_lab.backends.sim.cast import Cast
 from quicpipe_lab.backends.sim.clock import Clock as VirtualClock
 from quicpipe_lab.backends.sim.identities import EPOCH
+from quicpipe_lab.backends.sim.invariants import LIVENESS, TIMER, Invariants, Machine
+from quicpipe_lab.backends.sim.liveness import Liveness
 from quicpipe_lab.backends.sim.network import Network
+from quicpipe_lab.backends.sim.node import FrameSeen, Observe
 from quicpipe_lab.backends.sim.recording import Recording
 from quicpipe_lab.backends.summary import RunRecord, summarize
 from quicpipe_lab.backends.transfer import Transfer
@@ -29,10 +32,13 @@ from quicpipe_lab.protocol.sources import Sources, drawn_from
 
 @dataclass(frozen=True)
 class SimBackend:
-    """The Backend. ``capture``: whether runs are captured; ``qlog``: whether aioquic's are kept."""
+    """The Backend. ``capture``: whether runs are captured; ``qlog``: whether aioquic's are kept;
+    ``watch``: whether the invariants are. ``cast`` makes the actors."""
 
     capture: bool = True
     qlog: bool = True
+    watch: bool = True
+    cast: type[Cast] = Cast
     name: str = "sim"
 
     def run(
@@ -54,6 +60,18 @@ class SimBackend:
 
 
 BACKEND = SimBackend()
+
+
+def _both(observers: list[Observe]) -> Observe | None:
+    """One that tells them all; None where there is none, which saves making the frames."""
+    if len(observers) < 2:
+        return observers[0] if observers else None
+
+    def see(frame: FrameSeen) -> None:
+        for one in observers:
+            one(frame)
+
+    return see
 
 
 class SimRun:
@@ -83,21 +101,27 @@ class SimRun:
         self.clock = VirtualClock()
         epoch_s = int(EPOCH.timestamp())
         self._recording = Recording(scenario.topology, epoch_s) if backend.capture else None
+        self._invariants = Invariants(scenario, self._machine) if backend.watch else None
+        self._liveness = Liveness(scenario)
+        observers = [one.see for one in (self._recording, self._invariants) if one is not None]
         self.network = Network(
-            scenario.topology,
-            self.clock,
-            seed=scenario.seed,
-            observe=self._recording.see if self._recording else None,
+            scenario.topology, self.clock, seed=scenario.seed, observe=_both(observers)
         )
         self.record = RunRecord(Clock("virtual", float(epoch_s)))
         self._watch = observe
-        self._is_stirred = False
+        self._is_stirred = self._has_died = False
         self._journal = stack.enter_context(Journal(self.record, run_dir, self._observe))
         self._script = Script(scenario, self._journal, self)
         draw = random.Random(f"{scenario.seed}/machines").randbytes
         self.sources = Sources(draw, lambda: epoch_s + self.clock.now)
-        self.cast = Cast(
-            scenario, self.network, self._journal, draw, self._ended, with_qlog=backend.qlog
+        self.cast = backend.cast(
+            scenario,
+            self.network,
+            self._journal,
+            draw,
+            self._ended,
+            with_qlog=backend.qlog,
+            fired=self._fired,
         )
         self.relay: RelayActor | None = None
         self.accepter: PeerActor | None = None
@@ -109,6 +133,7 @@ class SimRun:
         """Play, and gather what is left."""
         self._script.note("lab-up", epoch_unix_s=self.record.clock.epoch_unix_s)
         yield from self._script.story()
+        self._judge()
         self._script.note_links(self.network.link_counters())
         self._script.note("lab-down")
         if self.run_dir is not None:
@@ -160,21 +185,29 @@ class SimRun:
 
     def cut(self, one: str, other: str) -> None:
         """See Stage.cut."""
+        peers = self.scenario.dialer, self.scenario.accepter
+        were_direct = all(self._journal.is_direct(peer) for peer in peers)
         self.network.cut(one, other)
+        self._liveness.cut(one, other, self.now, were_direct=were_direct)
 
     def restore(self, one: str, other: str) -> None:
         """See Stage.restore."""
         self.network.restore(one, other)
+        self._liveness.restore(one, other, self.now)
 
     def reboot(self, node: str) -> None:
         """See Stage.reboot."""
         self.network.router(node).reboot()
+        self._liveness.disturb(self.now)
 
     def restart_relay(self) -> None:
         """See Stage.restart_relay."""
         assert self.relay is not None
         self.relay.kill()
         self.relay = self.cast.relay()
+        self._liveness.disturb(self.now)
+        if self._invariants is not None:
+            self._invariants.relay_restarted()
 
     def feed(self, transfer: Transfer) -> None:
         """See Stage.feed."""
@@ -210,6 +243,26 @@ class SimRun:
     def _actors(self) -> list[SimActor]:
         return [one for one in (self.relay, self.accepter, self.dialer) if one is not None]
 
+    def _machine(self, node: str) -> Machine | None:
+        actors = (self.relay, self.accepter, self.dialer)
+        return next((one.machine for one in actors if one is not None and one.node == node), None)
+
+    def _fired(self, node: str, now: float) -> None:
+        if self._invariants is not None:
+            self._invariants.fired(node, now)
+
+    def _judge(self) -> None:
+        """Whether a failure was anybody's fault."""
+        record = self.record
+        if record.failure is None or record.broken is not None or self._invariants is None:
+            return
+        verdict = self._liveness.verdict(self.now, ended=self._has_died)
+        if verdict is not None:
+            record.broken = TIMER if self._invariants.has_stuck_timer(self.now) else LIVENESS
+            record.failure = (
+                f"invariant broken: {record.broken}: {record.failure}, though {verdict}"
+            )
+
     def _publish(self, message: bytes) -> None:
         self._script.carry(message, self._start_accepter)
 
@@ -224,10 +277,13 @@ class SimRun:
     def _ended(self, actor: SimActor) -> None:
         self._is_stirred = True
         if not self._script.is_ending:
+            self._has_died = True
             self._script.ended_early(actor)
 
     def _observe(self, event: Event) -> None:
         self._is_stirred = True
+        if self._invariants is not None:
+            self._invariants.hear(event)
         self._watch(event)
 
     def _write_files(self, run_dir: Path) -> None:

@@ -12,7 +12,7 @@ from quicpipe_lab.backends.journal import Journal
 from quicpipe_lab.backends.sim.actor import Ended, PeerActor, RelayActor
 from quicpipe_lab.backends.sim.application import Echo, Pipe
 from quicpipe_lab.backends.sim.clock import Clock
-from quicpipe_lab.backends.sim.driver import Driver
+from quicpipe_lab.backends.sim.driver import Driver, Fired
 from quicpipe_lab.backends.sim.identities import identity
 from quicpipe_lab.backends.sim.network import Network
 from quicpipe_lab.model.address import TransportAddress
@@ -49,7 +49,9 @@ class Cast:
         ended: Ended,
         *,
         with_qlog: bool,
+        fired: Fired = lambda _node, _now: None,
     ) -> None:
+        self._fired = fired
         self.traces: dict[str, Traces] = {}
         self._relay_addresses = [TransportAddress(one, RELAY_PORT) for one in scenario.relay_hosts]
         self._scenario = scenario
@@ -78,7 +80,7 @@ class Cast:
         )
         first, *others = self._relay_addresses
         bound = None if others else first.host
-        driver = Driver(self._clock, self._network.host(node), RELAY_PORT, bound)
+        driver = self._driver(node, RELAY_PORT, bound)
         actor = RelayActor(machine, node, **self._shared(driver))
         self._ready(
             node,
@@ -96,7 +98,7 @@ class Cast:
     def accepter(self, message: bytes) -> PeerActor:
         """The message has come."""
         node = self._scenario.accepter
-        driver = Driver(self._clock, self._network.host(node))
+        driver = self._driver(node)
         certificate, private_key = self._accepter_identity
         machine = Accepter(
             AccepterConfig(
@@ -113,7 +115,7 @@ class Cast:
     ) -> tuple[PeerActor, Pipe]:
         """``publish`` gets its message for out of band, ``hand_out`` what comes back."""
         node = self._scenario.dialer
-        driver = Driver(self._clock, self._network.host(node))
+        driver = self._driver(node)
         certificate, _ = self._accepter_identity
         machine = Dialer(
             DialerConfig(**self._config(node, driver), peer_fingerprint=fingerprint(certificate))
@@ -129,6 +131,10 @@ class Cast:
         return actor, pipe
 
     # Parts
+
+    def _driver(self, node: str, port: int = 0, address: str | None = None) -> Driver:
+        host = self._network.host(node)
+        return Driver(self._clock, host, port, address, fired=self._fired)
 
     def _relay_of(self, peer: str) -> TransportAddress:
         return TransportAddress(self._scenario.relay_host(peer), RELAY_PORT)

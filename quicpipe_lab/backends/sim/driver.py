@@ -18,6 +18,10 @@ WAKE_UP_S = 50e-6
 is taken together."""
 
 
+Fired = Callable[[str, float], None]
+"""Told of every timer that went off: the node, and when."""
+
+
 class Machine(Protocol):
     """aioquic's calls, less events: those are for whoever owns the machine."""
 
@@ -31,8 +35,15 @@ class Driver:
     """A socket from construction until ``close``, and from ``drive`` on its machine."""
 
     def __init__(
-        self, clock: Clock, host: SimHost, port: int = 0, address: str | None = None
+        self,
+        clock: Clock,
+        host: SimHost,
+        port: int = 0,
+        address: str | None = None,
+        *,
+        fired: Fired = lambda _node, _now: None,
     ) -> None:
+        self._fired = fired
         self._clock = clock
         self._host = host
         self._socket = self._bind(0, port, address)
@@ -141,5 +152,6 @@ class Driver:
         if timer is not None and timer <= self._clock.now:
             self._driven.handle_timer(self._clock.now)
             self.turn()
+            self._fired(self._host.name, self._clock.now)
         else:
             self._set_alarm()

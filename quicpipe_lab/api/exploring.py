@@ -1,0 +1,30 @@
+"""The search for what breaks a scenario, for programs and notebooks. It blocks."""
+
+import os
+from pathlib import Path
+
+from quicpipe_lab import resources
+from quicpipe_lab.backends import explore as backend
+from quicpipe_lab.backends.explore import Exploration
+from quicpipe_lab.model.scenario import Scenario
+
+
+def explore(
+    scenario: Scenario | str,
+    *,
+    seeds: int = 100,
+    jobs: int | None = 1,
+    file: str | os.PathLike[str] | None = None,
+) -> Exploration:
+    """Vary a scenario, also by its name or path, until an invariant breaks: see
+    backends.explore. The answer has ``ok``, ``counts``, ``trials`` and, where something was broken,
+    ``found``; rich shows it as a table.
+
+    ``jobs``: by default all happens in this process. Several processes (None: as many as cores)
+    import the caller's main module anew, which a script has to be ready for.
+    """
+    if isinstance(scenario, str):
+        scenario = resources.find_scenario(scenario)
+    return backend.explore(
+        scenario, seeds=seeds, jobs=jobs, file=None if file is None else Path(file)
+    )

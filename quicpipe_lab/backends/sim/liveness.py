@@ -1,0 +1,83 @@
+"""Whether a run that came to nothing had a path all the while: then somebody is to blame.
+
+A path is there while both peers reach the relay. It is also there while the relay is cut off, if
+both were direct before and nothing has happened to the way between them since.
+"""
+
+from quicpipe_lab.model.between import cut_point
+from quicpipe_lab.model.scenario import Outcome, Scenario
+
+PATIENCE_S = 120.0
+"""Within so long after the last disturbance everything is to work again: a relay that was restarted
+is missed after 45 s, and rounds of punching come every 30 s in the end."""
+LEAST_LIFE_S = 30.0
+"""A connection that dies may have had no path for half of its idle timeout, not less."""
+
+
+class Liveness:
+    """Told of everything that is done to the network, in order; ``since_s`` is its answer."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._topology = scenario.topology
+        self._peers = scenario.dialer, scenario.accepter
+        self._relay = scenario.relay
+        self._is_judged = scenario.expect is not Outcome.FAILED
+        self._cuts: dict[frozenset[str], tuple[str, list[str]]] = {}
+        self._relayed_s: float | None = 0.0
+        self._direct_s: float | None = None
+
+    def cut(self, one: str, other: str, now: float, *, were_direct: bool) -> None:
+        """Two nodes were cut off from each other. ``were_direct``: both peers used that path."""
+        self._cuts[frozenset((one, other))] = cut_point(self._topology, one, other)
+        if self._relayed_s is not None and not self._relay_is_reachable:
+            self._relayed_s = None
+            self._direct_s = now if were_direct else None
+        if not self._reach(*self._peers):
+            self._direct_s = None
+
+    def restore(self, one: str, other: str, now: float) -> None:
+        """The cut was undone."""
+        del self._cuts[frozenset((one, other))]
+        if self._relayed_s is None and self._relay_is_reachable:
+            self._relayed_s = now
+
+    def disturb(self, now: float) -> None:
+        """A router was rebooted, or the relay restarted."""
+        self._direct_s = None
+        if self._relayed_s is not None:
+            self._relayed_s = now
+
+    def since_s(self) -> float | None:
+        """Since when there has been a path; None where there is none."""
+        if not self._is_judged:
+            return None
+        return self._relayed_s if self._relayed_s is not None else self._direct_s
+
+    def verdict(self, now: float, *, ended: bool) -> str | None:
+        """What to say of a run that fails now, if it should not. ``ended``: a connection died,
+        where else something was waited for in vain."""
+        since_s = self.since_s()
+        if since_s is None or now - since_s < (LEAST_LIFE_S if ended else PATIENCE_S):
+            return None
+        return f"there was a path for {now - since_s:.0f} s"
+
+    # Parts
+
+    @property
+    def _relay_is_reachable(self) -> bool:
+        return all(self._reach(peer, self._relay) for peer in self._peers)
+
+    def _reach(self, one: str, other: str) -> bool:
+        """Whether no cut lies on the way between two nodes."""
+        up, down = self._topology.path_to_core(one), self._topology.path_to_core(other)
+        while len(up) > 1 and len(down) > 1 and up[-2] == down[-2]:
+            up, down = up[:-1], down[:-1]
+        way = [*up, *down[-2::-1]]
+        for router, towards in self._cuts.values():
+            if router not in way:
+                continue
+            at = way.index(router)
+            beside = {*way[max(0, at - 1) : at], *way[at + 1 : at + 2]}
+            if beside.issuperset(towards):
+                return False
+        return True
