@@ -39,6 +39,12 @@ def why_dropped(drop: Drop) -> str:
     match drop.cause:
         case DropCause.NO_MAPPING:
             return f"dropped by {where}: port {port} belongs to none of its mappings"
+        case DropCause.FILTERED if drop.mapping and drop.source in drop.mapping.remotes:
+            inside = drop.mapping.inside
+            return (
+                f"dropped by {where}: filtered, though {inside} has sent from port {port} to"
+                f" {drop.source}: it does not remember that any more"
+            )
         case DropCause.FILTERED if drop.mapping is not None:
             remotes = ", ".join(map(str, drop.mapping.remotes)) or "nobody"
             return (

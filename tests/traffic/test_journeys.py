@@ -77,15 +77,20 @@ def test_why_a_nat_dropped_what_came_from_outside() -> None:
     ours = scene.from_alice(0, b"first", scene.RELAY)
     early = scene.to_alice(10_000, b"early", scene.BOB, hops=2)
     nobody = scene.way(20_000, b"none", "core", "bob", scene.BOB_INSIDE, scene.BOB, scene.ALICE, 2)
+    forgotten = scene.to_alice(30_000, b"forgotten", scene.RELAY, hops=2)
     lifetime_ns = int(400e9)
     late = scene.to_alice(lifetime_ns, b"late", scene.RELAY, hops=2)
-    found = comments(ours, early, nobody, late)
+    found = comments(ours, early, nobody, forgotten, late)
     assert found["nat-a/core", 1] == (
         "dropped by nat-a: filtered, for 192.168.0.6:1111 has sent from port 41000 to"
         " 198.18.0.6:443 and not to 198.18.0.14:42000"
     )
     assert found["nat-b/core", 2] == "dropped by nat-b: port 42000 belongs to none of its mappings"
     assert found["nat-a/core", 3] == (
+        "dropped by nat-a: filtered, though 192.168.0.6:1111 has sent from port 41000 to"
+        " 198.18.0.6:443: it does not remember that any more"
+    )
+    assert found["nat-a/core", 4] == (
         "dropped by nat-a: the mapping of port 41000 ended, idle for 400.0 s"
     )
 
