@@ -120,10 +120,11 @@ def _describe_host(run: Run, node: Host) -> list[str]:
 
 
 def address_of(run: Run, name: str) -> str:
-    """The one that the scenario's programs use."""
+    """The one that the scenario's programs use, and behind a NAT64 the one that their host has."""
     topology = run.scenario.topology
     ipv6 = Ipv6Addresses(topology).uplinks
-    if run.scenario.family_of(name) is Family.IPV6 and name in ipv6:
+    uses_ipv6 = run.scenario.family_of(name) is Family.IPV6 or topology.nat64_above(name)
+    if uses_ipv6 and name in ipv6:
         return str(ipv6[name].lower_address)
     return str(topology.uplinks[name].lower_address)
 

@@ -7,6 +7,7 @@ import pytest
 
 from quicpipe_lab import resources
 from quicpipe_lab.analysis.plots.topology import topology
+from quicpipe_lab.analysis.plots.tree import address_of
 from quicpipe_lab.analysis.run_files import Run
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.link_presets import PRESETS
@@ -92,3 +93,11 @@ def test_what_links_do_and_nats_that_lie_is_said() -> None:
     assert "NOT as declared" in words
     assert "direct path: 12 B, round trip 77.0 ms" in words
     assert any(f"{PRESETS['dsl'].down.rate_bps / 1e6:g} Mbit/s" in one for one in words)  # type: ignore[operator]
+
+
+def test_a_host_behind_a_nat64_has_an_ipv6_address() -> None:
+    scenario = resources.find_scenario("nat64-to-nat")
+    run = Run(Path("none"), scenario, ())
+    assert address_of(run, "alice").startswith("2001:db8:")
+    assert address_of(run, "bob") == "192.168.0.6"
+    assert_legible(topology(run))
