@@ -5,7 +5,6 @@ link runs on. Named links, with their sources, are in link_presets.py.
 """
 
 from dataclasses import asdict, dataclass
-from math import isfinite
 from typing import Any
 
 from quicpipe_lab.errors import ScenarioError
@@ -14,6 +13,13 @@ LEAST_MTU_BYTES = 68
 """RFC 791, 3.2: every link carries 68 bytes in one piece."""
 MOST_MTU_BYTES = 65535
 """The longest packet that IPv4's length field can tell."""
+
+MOST_DELAY_S = 3600.0
+"""The Sun's light takes 8 minutes to us; beyond an hour nobody's QUIC is left waiting."""
+LEAST_RATE_BPS, MOST_RATE_BPS = 1.0, 1e12
+"""A full packet takes hours at the one; at the other, 1 Tbit/s, it takes as good as no time."""
+MOST_QUEUE_BYTES = 2**32
+"""No router buffers more; what waits in a lab's queue is in this machine's memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class BurstLoss:
 class LinkBehavior:
     """One direction of a link. Raises ScenarioError, with the field as its path.
 
-    ``delay_s``: how long a packet travels.
+    ``delay_s``: how long a packet travels, an hour at most.
     ``jitter_s``: the delay of each packet is drawn evenly from ``delay_s`` give or take this; but
     no packet overtakes the one before it, so that at high rates the delay gathers at the upper end.
     ``loss``: the fraction lost, each packet for itself (RFC 7680's loss ratio).
@@ -61,7 +67,8 @@ class LinkBehavior:
     (tc-netem(8); RFC 4737 says how reordering is measured).
     ``duplicate``: the fraction that is sent twice; each copy has its own luck.
     ``corrupt``: the fraction in which one bit, anywhere in the packet, is flipped.
-    ``rate_bps``: bits of IP packets a second, one packet after the other; None: no limit.
+    ``rate_bps``: bits of IP packets a second, one packet after the other, from 1 to 10^12; None: no
+    limit.
     ``queue_bytes``: of IP packets that wait for the rate or are being sent, bit by bit; a packet
     that would make it more is dropped (drop-tail, RFC 7567 section 2). None: no limit, which is
     as much delay as somebody sends.
@@ -82,8 +89,8 @@ class LinkBehavior:
     def __post_init__(self) -> None:
         for name in ("delay_s", "jitter_s"):
             value = getattr(self, name)
-            if not (isfinite(value) and value >= 0):
-                raise ScenarioError(name, f"is finite and 0 or more, not {value}")
+            if not 0 <= value <= MOST_DELAY_S:
+                raise ScenarioError(name, f"is 0 to {MOST_DELAY_S:g} seconds")
         for name in ("loss", "reorder", "duplicate", "corrupt"):
             _require_fraction(name, getattr(self, name))
         if self.jitter_s > self.delay_s:
@@ -95,8 +102,10 @@ class LinkBehavior:
         self._check_queue()
 
     def _check_queue(self) -> None:
-        if self.rate_bps is not None and not (isfinite(self.rate_bps) and self.rate_bps > 0):
-            raise ScenarioError("rate_bps", f"is finite and above 0, not {self.rate_bps}")
+        rate_bps = self.rate_bps
+        if rate_bps is not None and not LEAST_RATE_BPS <= rate_bps <= MOST_RATE_BPS:
+            known = f"{LEAST_RATE_BPS:g} to {MOST_RATE_BPS:g} bits a second"
+            raise ScenarioError("rate_bps", f"is {known}")
         if self.queue_bytes is None:
             return
         if self.rate_bps is None:
@@ -105,6 +114,8 @@ class LinkBehavior:
             raise ScenarioError(
                 "queue_bytes", f"is at least mtu_bytes, {self.mtu_bytes}: or no full packet passes"
             )
+        if self.queue_bytes > MOST_QUEUE_BYTES:
+            raise ScenarioError("queue_bytes", f"is at most {MOST_QUEUE_BYTES}")
 
     @property
     def mean_loss(self) -> float:

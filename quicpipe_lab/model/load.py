@@ -5,17 +5,16 @@ path in the document, checks types and refuses fields that nobody asked for.
 """
 
 import re
-import sys
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
 from quicpipe_lab.errors import ScenarioError
-from quicpipe_lab.model import link_presets
+from quicpipe_lab.model import document, link_presets
 from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
 from quicpipe_lab.model.link import BurstLoss, LinkBehavior, LinkPreset
@@ -56,13 +55,13 @@ TopologyFinder = Callable[[str], Topology]
 def topology_from_toml(text: str, name: str, source: str) -> Topology:
     """``source`` is the file's name for messages. Raises ScenarioError."""
     with _located(text, source):
-        return _topology(_Table(_parse(text), ""), name)
+        return _topology(_Table(document.parse(text), ""), name)
 
 
 def scenario_from_toml(text: str, name: str, source: str, find: TopologyFinder) -> Scenario:
     """``find`` answers the ``topology`` field. Raises ScenarioError."""
     with _located(text, source):
-        return _scenario(_Table(_parse(text), ""), name, find)
+        return _scenario(_Table(document.parse(text), ""), name, find)
 
 
 def scenario_from_table(values: dict[str, Any], name: str) -> Scenario:
@@ -76,12 +75,12 @@ def scenario_from_table(values: dict[str, Any], name: str) -> Scenario:
 
 def load_topology(path: Path) -> Topology:
     """Read a topology file. Raises ScenarioError, also where the file cannot be read."""
-    return topology_from_toml(_read(path), path.stem, str(path))
+    return topology_from_toml(document.read(path), path.stem, str(path))
 
 
 def load_scenario(path: Path, find: TopologyFinder) -> Scenario:
     """Read a scenario file. Raises ScenarioError, also where the file cannot be read."""
-    return scenario_from_toml(_read(path), path.stem, str(path), find)
+    return scenario_from_toml(document.read(path), path.stem, str(path), find)
 
 
 def _scenario(table: "_Table", name: str, find: TopologyFinder) -> Scenario:
@@ -317,11 +316,13 @@ class _Table:
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             wanted = " or ".join(_TOML_NAMES[one] for one in kinds)
             raise self.wrong(key, f"must be {wanted}, not {value!r}")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:  # tomllib takes more
+            raise self.wrong(key, "TOML's integers have 64 bits")
         return value
 
     def number(self, key: str, default: Any = _REQUIRED) -> float:
         value: int | float = self.take(key, (int, float), default)
-        if not 0 <= value <= sys.float_info.max:  # TOML's integers may exceed it
+        if not 0 <= value < inf:
             raise self.wrong(key, f"must be a finite number of 0 or more, not {value}")
         return float(value)
 
@@ -385,32 +386,6 @@ _TOML_NAMES: dict[type, str] = {
     list: "a list",
     dict: "a table",
 }
-
-
-_MAX_CHARACTERS = 1_000_000
-"""Far above any topology; a device or a capture given by mistake would fill the memory."""
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(_MAX_CHARACTERS + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ScenarioError("", f"cannot read {path}: {reason}") from None
-    if len(text) > _MAX_CHARACTERS:
-        reason = f"it has more than {_MAX_CHARACTERS} characters"
-        raise ScenarioError("", f"cannot read {path}: {reason}")
-    return text
-
-
-def _parse(text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except ValueError as error:  # TOMLDecodeError, and int()'s for thousands of digits
-        raise ScenarioError("", f"not TOML: {error}") from None
-    except RecursionError:
-        raise ScenarioError("", "not TOML: it is nested too deeply") from None
 
 
 @contextmanager

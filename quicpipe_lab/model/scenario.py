@@ -14,6 +14,10 @@ from quicpipe_lab.model.topology import CORE, Firewall, Host, Nat, Topology
 
 MAX_TRANSFER_BYTES = 2**27
 """A transfer's bytes are made beforehand and kept, for each to be compared."""
+LONGEST_RUN_S = 60 * 86400.0
+"""Of virtual time, mostly: twice the longest lifetime of a NAT's mapping."""
+_SEEDS = range(-(2**63), 2**63)
+"""As TOML has integers."""
 
 
 class Outcome(StrEnum):
@@ -136,8 +140,9 @@ class Scenario:
     """Raises ScenarioError where its parts do not fit together.
 
     ``oob_delay_s``: how long the out-of-band channel takes from dialer to accepter.
-    ``deadline_s``: the whole run is given up after so many seconds. ``connect_within_s``: once the
-    dialer's packet has arrived, the peers have so long to connect through the relay.
+    ``deadline_s``: the whole run is given up after so many seconds, 60 days at most.
+    ``connect_within_s``: once the dialer's packet has arrived, the peers have so long to connect
+    through the relay.
     ``meanwhile``: what is done beside the steps.
     ``direct_after_bytes``: the peers look for a direct path once so many bytes of their connection
     have gone through the relay; 0 is at once.
@@ -170,8 +175,11 @@ class Scenario:
         self._check_family()
         if self.direct_after_bytes < 0:
             raise ScenarioError("direct_after_bytes", "cannot be negative")
-        if not 0 <= self.oob_delay_s < float("inf"):
-            raise ScenarioError("oob_delay_s", "a delay is finite and 0 or more")
+        _check_seconds("oob_delay_s", self.oob_delay_s)
+        _check_seconds("deadline_s", self.deadline_s)
+        _check_seconds("connect_within_s", self.connect_within_s)
+        if self.seed not in _SEEDS:
+            raise ScenarioError("seed", "is an integer of 64 bits")
         self._check_transfers()
         self._check_cuts()
         self._check_others()
@@ -283,8 +291,8 @@ class Scenario:
         for index, one in enumerate(self.meanwhile):
             where = f"meanwhile[{index}]"
             for name, value in (("at_s", one.at_s), ("for_s", one.for_s)):
-                if value is not None and not 0 <= value < float("inf"):
-                    raise ScenarioError(f"{where}.{name}", "is finite and 0 or more")
+                if value is not None:
+                    _check_seconds(f"{where}.{name}", value)
             match one.step:
                 case Cut(between=between):
                     self._check_between(where, between)
@@ -311,6 +319,7 @@ class Scenario:
             raise ScenarioError(f"{where}.path", "is direct or relayed")
         if (step.transfer or step.echoed_bytes is not None) and running is None:
             raise ScenarioError(where, "no transfer is under way (a transfer with wait = false)")
+        _check_seconds(f"{where}.within_s", step.within_s)
         most = running.size_bytes if running else 0
         if step.echoed_bytes is not None and not 0 < step.echoed_bytes <= most:
             raise ScenarioError(f"{where}.echoed_bytes", f"is from 1 to the transfer's {most}")
@@ -321,3 +330,8 @@ class Scenario:
                 raise ScenarioError(f"{where}.between[{end}]", f"there is no node {name!r}")
         if between[0] == between[1]:
             raise ScenarioError(f"{where}.between", "names two different nodes")
+
+
+def _check_seconds(field: str, value: float) -> None:
+    if not 0 <= value <= LONGEST_RUN_S:
+        raise ScenarioError(field, f"is 0 to {LONGEST_RUN_S:.0f} seconds (60 days)")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.model import document
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.load import scenario_from_table
 from quicpipe_lab.model.scenario import (
@@ -81,9 +82,11 @@ def scenario_from_data(data: Any) -> Scenario:
 def load_scenario_data(path: Path) -> Scenario:
     """Read a ``scenario.json``. Raises ScenarioError, also where the file cannot be read."""
     try:
-        return scenario_from_data(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
+        data = json.loads(document.read(path))
+    except (ValueError, RecursionError) as error:
         raise ScenarioError("", f"cannot read {path}: {error}") from None
+    try:
+        return scenario_from_data(data)
     except ScenarioError as error:
         raise ScenarioError("", f"{path}: {error}") from None
 

@@ -1,5 +1,6 @@
 """What a user gets for a wrong document: file, line and field, for every complaint there is."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -215,7 +216,7 @@ BAD_TOPOLOGIES = [
     ("0.01", "-0.01", "t.toml:14: link[1].delay_s: must be a finite number of 0 or more"),
     ("0.01", "inf", "t.toml:14: link[1].delay_s: must be a finite number of 0 or more"),
     ("0.01", "nan", "t.toml:14: link[1].delay_s: must be a finite number of 0 or more"),
-    ("0.01", "9" * 400, "t.toml:14: link[1].delay_s: must be a finite number of 0 or more"),
+    ("0.01", "9" * 400, "t.toml:14: link[1].delay_s: TOML's integers have 64 bits"),
     ("0.01", "9" * 5000, "t.toml: not TOML: "),
     ("0.01", "[" * 100_000, "t.toml: not TOML: it is nested too deeply"),
     ("0.01", '"fast"', "t.toml:14: link[1].delay_s: must be an integer or a number, not 'fast'"),
@@ -261,6 +262,11 @@ BAD_SCENARIOS = [
     ('expect = "direct"\n', "", "s.toml: expect: is missing"),
     ("oob_delay_s = 0.5", "oob_delay_s = -1", "s.toml:5: oob_delay_s: must be a finite number"),
     ("seed = 7", "seed = 7.5", "s.toml:6: seed: must be an integer, not 7.5"),
+    ("seed = 7", f"seed = {10**400}", "s.toml:6: seed: TOML's integers have 64 bits"),
+    ("seed = 7", f"seed = {'9' * 5000}", "s.toml: not TOML: a number has too many digits"),
+    ("oob_delay_s = 0.5", "oob_delay_s = 1e300", "s.toml:5: oob_delay_s: is 0 to 5184000 seconds"),
+    ("deadline_s = 30", "deadline_s = 1e300", "s.toml:7: deadline_s: is 0 to 5184000 seconds"),
+    ("within_s = 5", "within_s = 1e300", "s.toml:13: step[0].within_s: is 0 to 5184000 seconds"),
     ("seed = 7", "seed = false", "s.toml:6: seed: must be an integer, not False"),
     ("deadline_s = 30", 'deadline_s = "30"', "s.toml:7: deadline_s: must be an integer or a"),
     ("bytes = 1200", "bytes = -1", "s.toml:8: direct_after_bytes: cannot be negative"),
@@ -338,16 +344,28 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     latin.write_bytes(b'summary = "caf\xe9"')
     endless = tmp_path / "endless.toml"
     endless.symlink_to("/dev/zero")
+    fifo = tmp_path / "fifo.toml"
+    os.mkfifo(fifo)
+    huge = tmp_path / "huge.toml"
+    huge.write_text("#" * 1_000_001)
     for path, reason in [
         (tmp_path / "none.toml", "No such file"),
         (tmp_path, "Is a directory"),
         (latin, "it is not UTF-8 text"),
-        (endless, "it has more than 1000000 characters"),
+        (endless, "it is not a regular file"),
+        (fifo, "it is not a regular file"),
+        (huge, "it has more than 1000000 characters"),
     ]:
         with pytest.raises(ScenarioError, match=f"cannot read {path}: {reason}"):
             load_topology(path)
         with pytest.raises(ScenarioError, match=f"cannot read {path}: {reason}"):
             load_scenario(path, _find)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    marked = tmp_path / "marked.toml"
+    marked.write_text(TOPOLOGY, "utf-8-sig")
+    assert load_topology(marked) == topology_from_toml(TOPOLOGY, "marked", "")
 
 
 _lines = st.sampled_from(
@@ -446,7 +464,7 @@ def test_one_direction_alone() -> None:
         ('up = { preset = "lte" }', "t.toml:4: link[0].up.preset: there is no such field"),
         ("delay_s = 0.1\njitter_s = 0.2", "t.toml:5: link[0].jitter_s: is at most the delay"),
         ("down = 3", "t.toml:4: link[0].down: must be a table, not 3"),
-        ("rate_bps = 0", "t.toml:4: link[0].rate_bps: is finite and above 0"),
+        ("rate_bps = 0", "t.toml:4: link[0].rate_bps: is 1 to 1e+12 bits a second"),
         ("queue_bytes = 5000", "t.toml:4: link[0].queue_bytes: needs a rate_bps"),
         ("mtu_bytes = 1e3", "t.toml:4: link[0].mtu_bytes: must be an integer"),
         ("burst_loss = 0.1", "t.toml:4: link[0].burst_loss: must be a table"),

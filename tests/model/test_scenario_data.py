@@ -1,7 +1,9 @@
 """scenario.json: its round trip with everything that a scenario can say, and what is refused."""
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -90,7 +92,7 @@ def _scenarios(draw: st.DrawFn) -> Scenario:
         steps=steps,
         summary=draw(st.text()),
         oob_delay_s=draw(st.floats(0, 10)),
-        seed=draw(st.integers()),
+        seed=draw(st.integers(-(2**63), 2**63 - 1)),
         direct_after_bytes=draw(st.integers(0, 1 << 30)),
         search=draw(st.booleans()),
         connect_within_s=draw(st.floats(0, 1e6)),
@@ -141,3 +143,19 @@ def test_what_is_refused(change: dict[str, Any], says: str) -> None:
         scenario_from_data(data | change)
     with pytest.raises(ScenarioError, match="not a scenario"):
         scenario_from_data([])
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    fifo = tmp_path / "scenario.json"
+    os.mkfifo(fifo)
+    with pytest.raises(ScenarioError, match="it is not a regular file"):
+        resources.find_scenario(str(fifo))
+
+
+def test_numbers_that_no_machine_counts_are_refused() -> None:
+    usual = resources.find_scenario("nat-to-nat")
+    changes: dict[str, Any] = {"oob_delay_s": 1e300, "deadline_s": 1e300, "seed": 10**400}
+    for field, value in changes.items():
+        with pytest.raises(ScenarioError) as refused:
+            replace(usual, **{field: value})
+        assert refused.value.path == field
