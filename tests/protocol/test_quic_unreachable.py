@@ -1,0 +1,64 @@
+"""The private names of aioquic that serve a connection whose other side is out of reach."""
+
+from quicpipe_lab.protocol.quic import Connection, standard_configuration
+from quicpipe_lab.protocol.wire import check_initial
+from tests.protocol.pair import CERTIFICATE, PRIVATE_KEY
+from tests.protocol.test_quic import CLIENT, OTHER, SERVER, Wire, ids, wire
+
+__all__ = ["wire"]
+
+
+def test_what_waits_for_a_backed_off_timer_is_sent_again_at_once(wire: Wire) -> None:
+    wire.send(b"lost")
+    wire.client.datagrams_to_send(wire.now)
+    for _ in range(6):
+        timer = wire.client.get_timer()
+        assert timer is not None
+        wire.now = timer + 1e-6
+        wire.client.handle_timer(wire.now)
+        wire.client.datagrams_to_send(wire.now)
+    assert not wire.client.datagrams_to_send(wire.now)
+    wire.client.send_again(wire.now)
+    wire.settle()
+    assert wire.got() == b"lost"
+
+
+def test_which_addresses_are_validated(wire: Wire) -> None:
+    elsewhere = Wire.seen_from(OTHER)
+    assert wire.server.has_validated(CLIENT)
+    assert not wire.server.has_validated(elsewhere)
+    assert wire.client.probe(OTHER)
+    wire.settle()
+    assert wire.server.has_validated(elsewhere)
+    assert wire.server.has_validated(CLIENT)
+
+
+def test_the_end_is_seen(wire: Wire) -> None:
+    assert not wire.client.is_over
+    wire.client.close()
+    wire.step()
+    assert wire.client.is_over
+    assert wire.server.is_over
+
+
+def test_last_words_count_towards_the_amplification_limit() -> None:
+    """aioquic sends them whatever its limit says (RFC 9000, 8.1)."""
+    client = Connection(standard_configuration(is_client=True, alpn=["x"]), ids(5))
+    client.connect(SERVER, 0.0)
+    (initial, _), *_ = client.datagrams_to_send(0.0)
+    configuration = standard_configuration(is_client=False, alpn=["x"])
+    configuration.certificate, configuration.private_key = CERTIFICATE, PRIVATE_KEY
+    destination = check_initial(initial).destination
+    server = Connection(configuration, ids(6), original_destination_connection_id=destination)
+    server.receive_datagram(initial, CLIENT, 0.0)
+    sent, now = 0, 0.0
+    while sent < 3 * len(initial) - 100:
+        sent += sum(len(data) for data, _ in server.datagrams_to_send(now))
+        timer = server.get_timer()
+        assert timer is not None
+        now = timer + 1e-6
+        server.handle_timer(now)
+    assert sent <= 3 * len(initial)
+    server.close()
+    assert not server.datagrams_to_send(now)
+    assert not server.farewell
