@@ -1,11 +1,16 @@
 """Every notebook runs from top to bottom, and is committed with what it shows."""
 
+import os
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 
+from tests.nobody import UID, python_of_nobody
 from tests.notebook.execute import FOLDER, execute, names
 
 _MOST_BYTES = 3_000_000
@@ -37,6 +42,27 @@ def test_runs_and_shows_what_is_committed(name: str, tmp_path: Path) -> None:
     assert [cell.source for cell in fresh.cells] == [cell.source for cell in committed.cells]
     assert _shown(fresh) == _shown(committed), "python -m tests.notebook.execute renews them"
     assert "error" not in {kind for kinds in _shown(committed) for kind in kinds}
+
+
+def test_runs_in_a_kernel_that_is_not_root(tmp_path: Path, user_namespaces: None) -> None:
+    python, environment = python_of_nobody()
+    folder = Path(tempfile.mkdtemp(prefix="quicpipe-lab-nobody-"))  # others may not enter pytest's
+    os.chown(folder, UID, UID)
+    code = "import sys, pathlib; from tests.notebook.execute import execute;"
+    code += "print(len(execute(sys.argv[1], pathlib.Path('.')).cells))"
+    try:
+        done = subprocess.run(
+            [*python, "-c", code, "06-your-own-program"],
+            env={**environment, "HOME": str(folder), "MPLCONFIGDIR": str(folder)},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=110,
+        )
+    finally:
+        shutil.rmtree(folder)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 10
 
 
 def test_there_are_seven_and_they_are_small() -> None:
