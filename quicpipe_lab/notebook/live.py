@@ -140,6 +140,8 @@ class LiveView(anywidget.AnyWidget):
         tails: dict[str, Callable[[], list[Event]]] = {}
         try:
             with SpoolTail(self._folder / "capture.spool") as spool:
+                # Recorder and reader have it open: a kernel that is killed leaves no packets.
+                (self._folder / "capture.spool").unlink()
                 while self.lab.is_up:
                     moved = hops(self.lab.topology, spool.arrivals())
                     if moved:

@@ -44,7 +44,8 @@ def test_runs_and_shows_what_is_committed(name: str, tmp_path: Path) -> None:
     assert "error" not in {kind for kinds in _shown(committed) for kind in kinds}
 
 
-def test_runs_in_a_kernel_that_is_not_root(tmp_path: Path, user_namespaces: None) -> None:
+@pytest.mark.usefixtures("user_namespaces")
+def test_runs_in_a_kernel_that_is_not_root() -> None:
     python, environment = python_of_nobody()
     folder = Path(tempfile.mkdtemp(prefix="quicpipe-lab-nobody-"))  # others may not enter pytest's
     os.chown(folder, UID, UID)
