@@ -228,6 +228,8 @@ def _json_object(text: str | bytes) -> dict[str, Any]:
         raise ValueError("not JSON") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error}") from None
+    except ValueError:  # Python's own limit, against quadratic time, and its advice to programmers
+        raise ValueError("a number has too many digits") from None
     if not isinstance(data, dict):
         raise ValueError("not a JSON object")
     return data

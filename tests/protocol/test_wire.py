@@ -155,6 +155,7 @@ class TestRegistration:
         with pytest.raises(RequestError, match="not a registration") as caught:
             decode_registration(body)
         assert caught.value.status == 400
+        assert caught.value.problem == "not a registration: a number has too many digits"
 
 
 class TestEnvelope:
