@@ -13,7 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from quicpipe_lab import explore_report, lab_commands, nat_report, program_commands, run_commands
+from quicpipe_lab import (
+    explore_report,
+    lab_commands,
+    nat_report,
+    output,
+    program_commands,
+    run_commands,
+)
 from quicpipe_lab.errors import (
     BackendUnavailableError,
     QuicpipeLabError,
@@ -29,6 +36,9 @@ OK, DIFFERENT, BAD_INPUT, CANNOT = 0, 1, 2, 3
 """Exit statuses: as expected; another outcome; bad input; not on this machine."""
 INTERRUPTED = 128 + signal.SIGINT
 
+_PIPES = ("dial", "accept")
+"""What they write is for a program or the other peer: without a reader there is no use in it."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status. No traceback reaches a user."""
@@ -38,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except _UsageError as error:
         return _complain(str(error), BAD_INPUT, wants_json="--json" in (argv or sys.argv))
     wants_json = getattr(arguments, "json", False)
+    if arguments.command not in _PIPES:
+        output.tolerate_readers_that_go()
     try:
         status: int = arguments.run(arguments)
     except (BackendUnavailableError, UnsupportedBehaviorError) as problem:

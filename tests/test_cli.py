@@ -1,5 +1,6 @@
 """The command line itself; what the commands do is tested with what they are made of."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -36,3 +37,62 @@ def test_a_full_disk_is_said_as_such(tmp_path: Path) -> None:
         "quicpipe-lab: No space left on device; make room where runs are kept"
     )
     assert done.returncode == 3
+
+
+_INTERRUPTED_WHEN_IMPORTING = """\
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == moment:
+            os.kill(os.getpid(), signal.SIGINT)
+
+from quicpipe_lab.entry import main
+moment, sys.argv[1:] = sys.argv[1], ["--help"]
+sys.meta_path.insert(0, Interrupt())
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("module", ["quicpipe_lab.cli", "argparse", "quicpipe_lab.nat_report"])
+def test_an_interrupt_while_python_still_imports_is_quiet(module: str) -> None:
+    command = [sys.executable, "-P", "-c", _INTERRUPTED_WHEN_IMPORTING, module]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_an_interrupt_that_is_ignored_stays_so() -> None:
+    ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-P", "-c"]
+    done = subprocess.run(
+        [*ignoring, _INTERRUPTED_WHEN_IMPORTING, "argparse"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: quicpipe-lab")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("scenario", "--list"),
+        ("nat-check", "home", "--backend", "sim"),
+        ("nat-check", "home", "--backend", "sim", "--json"),
+        ("scenario", "nat-to-nat", "--backend", "sim", "--run-dir", "run"),
+    ],
+)
+def test_whoever_stops_reading_does_not_change_the_outcome(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    """As behind ``| head -1``, which has what it wanted; nobody reads from the beginning here."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "quicpipe_lab", *arguments],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            text=True,
+        )
+    assert done.returncode == 0
+    assert "Error" not in done.stderr

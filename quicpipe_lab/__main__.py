@@ -1,0 +1,7 @@
+"""``python -m quicpipe_lab``: the command ``quicpipe-lab``."""
+
+import sys
+
+from quicpipe_lab.entry import main
+
+sys.exit(main())
