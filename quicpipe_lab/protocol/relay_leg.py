@@ -9,7 +9,8 @@ import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TextIO
+from http import HTTPStatus
+from typing import Any, TextIO
 
 from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
@@ -51,6 +52,9 @@ knows nothing of our connection; it does not say so (RFC 9000, 10.3 needs a memo
 ATTEMPT_S = 15.0
 """So long does a connection after the first one try to come about, before another is tried: one's
 own timers back off, and a relay that is back after minutes should be found within seconds."""
+ASK_AGAIN_S = 2.0
+"""So long after the relay said that another client holds our key. It is we ourselves: a connection
+of ours that the relay has not given up yet."""
 FIRST_RETRY_S = 0.5
 MAX_RETRY_S = 30.0
 MAX_RESPONSE_BYTES = 65536
@@ -164,9 +168,11 @@ class RelayLeg:
         self.observed: TransportAddress | None = None
         self._challenger: Connection | None = None
         """A second connection, beside one that does not answer. Whichever does first stays."""
+        self._farewell: list[tuple[bytes, Any]] = []
         self._unanswered_since: float | None = None
         self._keepalive_at: float | None = None
         self._attempt_ends_at: float | None = None
+        self._ask_again_at: float | None = None
         self._retry_at: float | None = None
         self._retry_s = FIRST_RETRY_S
         self._closing = False
@@ -181,7 +187,7 @@ class RelayLeg:
         """Begin; register() may be called before or after."""
         self._quic = self._new_connection(now)
         self._http = self._unanswered_since = None
-        self._retry_at = None
+        self._retry_at = self._ask_again_at = None
         self._attempt_ends_at = now + ATTEMPT_S if self.registered else None
 
     def register(self, num: int) -> None:
@@ -221,6 +227,7 @@ class RelayLeg:
         """Take leave of the relay."""
         self._closing = True
         self._challenger = self._unanswered_since = self._attempt_ends_at = None
+        self._ask_again_at = None
         if self._quic is not None:
             self._quic.close(error_code=0x100)  # H3_NO_ERROR (RFC 9114, 8.1)
 
@@ -242,7 +249,8 @@ class RelayLeg:
         """What goes to the relay now."""
         if self._quic is None:
             return []
-        sent = self._quic.datagrams_to_send(now)
+        sent = self._farewell + self._quic.datagrams_to_send(now)
+        self._farewell = []
         if self._challenger is not None:
             sent += self._challenger.datagrams_to_send(now)
         return [(data, TransportAddress(*address)) for data, address in sent]
@@ -251,8 +259,8 @@ class RelayLeg:
         """The next wake-up."""
         quic = self._quic.get_timer() if self._quic is not None else None
         challenger = self._challenger.get_timer() if self._challenger is not None else None
-        ours = (self._keepalive_at, self._retry_at, self._challenge_at, self._attempt_ends_at)
-        times = (quic, challenger, *ours)
+        own = (self._keepalive_at, self._retry_at, self._challenge_at, self._attempt_ends_at)
+        times = (quic, challenger, self._ask_again_at, *own)
         return min((time for time in times if time is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
@@ -269,6 +277,9 @@ class RelayLeg:
             self._keepalive_at = now + KEEPALIVE_S
             if self._unanswered_since is None:
                 self._unanswered_since = now
+        if self._ask_again_at is not None and self._ask_again_at <= now:
+            self._ask_again_at = None
+            self._ask_for_all()
         if self._challenge_at is not None and self._challenge_at <= now:
             self._challenger = self._new_connection(now)
         if self._challenger is not None:
@@ -299,6 +310,9 @@ class RelayLeg:
 
     def _connect_anew(self, now: float) -> None:
         self.connect(now)
+        self._ask_for_all()
+
+    def _ask_for_all(self) -> None:
         self._asked = 0
         if self._wanted:
             self.register(self._wanted)
@@ -315,20 +329,22 @@ class RelayLeg:
         return header is not None and header.destination in self._challenger.current_ids
 
     def _look_at_challenger(self, now: float) -> None:
-        """Once it is connected, the other one was with a relay that is no more. Its own events
-        are left for whoever looks at the connection in use."""
+        """Once it is connected, the other one was with a relay that is no more, or that has lost
+        sight of us: it is told that it need not hold our key for that one any longer. The
+        challenger's own events are left for whoever looks at the connection in use."""
         challenger = self._challenger
         assert challenger is not None
         if challenger.is_over:
             self._challenger, self._unanswered_since = None, now
         elif challenger.is_confirmed:
+            if self._quic is not None:
+                self._quic.close(error_code=0x100)  # H3_NO_ERROR (RFC 9114, 8.1)
+                self._farewell = self._quic.datagrams_to_send(now)
             self._quic, self._challenger = challenger, None
             self._http = self._unanswered_since = None
             self._keep_unanswered()
             self._events.append(RelayLost("it knows nothing of our connection any more", 0.0))
-            self._asked = 0
-            if self._wanted:
-                self.register(self._wanted)
+            self._ask_for_all()
             self._handle_quic_events(now)
 
     def _handle_quic_events(self, now: float) -> None:
@@ -347,10 +363,10 @@ class RelayLeg:
                 return
             elif isinstance(event, StreamReset) and event.stream_id in self._responses:
                 _, _, num = self._responses.pop(event.stream_id)
-                self._finished(Response(status=0, body=b"the relay reset the request"), num)
+                self._finished(Response(status=0, body=b"the relay reset the request"), num, now)
             elif self._http is not None and not isinstance(event, PingAcknowledged):
                 for http_event in self._http.handle_event(event):
-                    self._handle_http_event(http_event)
+                    self._handle_http_event(http_event, now)
 
     def _trusted(self) -> bool:
         assert self._quic is not None
@@ -366,6 +382,7 @@ class RelayLeg:
     def _terminated(self, event: ConnectionTerminated, now: float) -> None:
         self._quic = self._http = self._keepalive_at = None
         self._challenger = self._unanswered_since = self._attempt_ends_at = None
+        self._ask_again_at = None
         self._keep_unanswered()
         if self._closing:
             return
@@ -404,7 +421,7 @@ class RelayLeg:
                 self._http.send_data(stream_id, request.body, end_stream=True)
             self._responses[stream_id] = (Response(), request, num)
 
-    def _handle_http_event(self, event: object) -> None:
+    def _handle_http_event(self, event: object, now: float) -> None:
         if not isinstance(event, HeadersReceived | DataReceived):
             return
         pending = self._responses.get(event.stream_id)
@@ -421,15 +438,17 @@ class RelayLeg:
             response.body += event.data
         if event.stream_ended:
             del self._responses[event.stream_id]
-            self._finished(response, num)
+            self._finished(response, num, now)
 
-    def _finished(self, response: Response, num: int) -> None:
+    def _finished(self, response: Response, num: int, now: float) -> None:
         if not num:
             self._events.append(MailboxAnswered(response.status, response.body))
             return
         try:
             self._response_hook(response)
         except RefusedError as error:
+            if error.status == HTTPStatus.CONFLICT and self.registered:
+                self._ask_again_at = now + ASK_AGAIN_S
             self._events.append(RelayRefused(error.status, error.problem))
             return
         except RemoteProtocolError as error:
