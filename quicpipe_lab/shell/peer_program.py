@@ -348,6 +348,8 @@ async def _publish(
 async def _read_local(channel: oob.Channel) -> Envelope:
     if channel.kind == "file":
         path = Path(channel.name)
+        if not path.parent.is_dir():
+            raise QuicpipeLabError(f"--oob {path}: there is no folder {path.parent}")
         while not path.exists():  # whichever of the peers is started first
             await asyncio.sleep(FILE_POLL_S)
         return await _in_thread(oob.read_file, path)

@@ -251,6 +251,7 @@ def test_an_unpinned_relay_needs_a_known_authority(programs: Programs) -> None:
         (["dial", *TO_NOBODY, "--events", "/proc/nowhere"], b"", "events"),
         (["dial", *TO_NOBODY, "--events", "fd:77"], b"", "events"),
         (["accept", "--relay", "127.0.0.1:1"], b"x" * 5000, "over 4096"),
+        (["accept", "--relay", "127.0.0.1:1", "--oob", "/nowhere/x"], b"", "no folder /nowhere"),
     ],
 )
 def test_bad_input_gets_one_line(
