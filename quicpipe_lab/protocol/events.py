@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.protocol.error_names import transport_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ class Closed:
 
     def describe(self) -> str:
         """One line for a person."""
-        reason = self.reason or f"error {self.error_code:#x}"
+        reason = self.reason or transport_error(self.error_code)
         return f"the connection with the peer ended: {reason}"
 
 

@@ -26,6 +26,7 @@ from aioquic.quic.logger import QuicLogger
 from quicpipe_lab.errors import RemoteProtocolError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.connection_id import KEY_LENGTH, ConnectionIdGenerator
+from quicpipe_lab.protocol.error_names import transport_error
 from quicpipe_lab.protocol.events import (
     EndpointEvent,
     MailboxAnswered,
@@ -386,7 +387,11 @@ class RelayLeg:
         self._keep_unanswered()
         if self._closing:
             return
-        problem = event.reason_phrase or f"error {event.error_code:#x}"
+        problem = event.reason_phrase or (
+            f"HTTP/3 error {event.error_code:#x}"
+            if event.frame_type is None
+            else transport_error(event.error_code)
+        )
         if 0x100 <= event.error_code < 0x200 and event.frame_type is not None:
             # CRYPTO_ERROR: TLS did not accept the other side; trying again will not help.
             self._events.append(RelayRefused(0, f"TLS with the relay failed: {problem}"))
