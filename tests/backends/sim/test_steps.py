@@ -1,6 +1,5 @@
 """What only virtual time can wait for: lifetimes and keepalives of minutes, reboots, restarts."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,11 +52,8 @@ def moments(events: list[Event], node: str, name: str) -> list[float]:
 
 def test_five_minutes_in_which_a_mapping_ends_again_and_again(tmp_path: Path) -> None:
     steps = DIRECT, Idle(300), Cut(("alice", "bob")), RELAYED, Transfer(100_000)
-    began_s = time.process_time()
     result, events = run(scenario(FORGETFUL, *steps, expect=Outcome.RELAYED), tmp_path)
-    took_s = time.process_time() - began_s
     assert result.ok, result.failure
-    assert took_s < 0.5
     # Every keepalive comes from another port, and the relay follows.
     bound = [event for event in events if event.name == "bound"]
     assert len({event.data["address"] for event in bound}) == len(bound) == 42
