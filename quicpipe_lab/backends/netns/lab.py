@@ -34,6 +34,7 @@ from quicpipe_lab.errors import (
     LocalProtocolError,
     QuicpipeLabError,
 )
+from quicpipe_lab.model.interface import interface_name
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.model.topology import CORE, Firewall, Nat, Relay, Topology
@@ -298,9 +299,15 @@ class Lab:
         space = next(one for one in self._blueprint.spaces if one.node == node)
         if not isinstance(self.topology.by_name.get(node), Nat | Firewall):
             raise LocalProtocolError(f"{node!r} is no NAT and no firewall: it knows nothing")
-        for table in space.tables:
+        # Nothing comes in meanwhile: one packet between the two would carry an old port over.
+        below = (one.lower for one in self.topology.children(node))
+        neighbours = (self.topology.uplinks[node].upper, *below)
+        silence = [[interface_name(self.topology, node, one)] for one in neighbours]
+        cuts = list(self._cuts.get(node, {}).values())
+        for table in (cuts_table(cuts + silence), *space.tables):
             self._ask({"request": "table", "node": node, "table": table})
         self._ask({"request": "flush-conntrack", "node": node})
+        self._ask({"request": "table", "node": node, "table": cuts_table(cuts)})
 
     def set_link(
         self, one: str, other: str, behavior: LinkBehavior, back: LinkBehavior | None = None
