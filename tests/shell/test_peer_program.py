@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 
 import pytest
 
+from quicpipe_lab.backends.netns.syscalls import set_parent_death_signal
 from quicpipe_lab.model.event import Event
 
 COMMAND = [sys.executable, "-m", "quicpipe_lab.cli"]
@@ -20,7 +21,8 @@ TO_NOBODY = ("--relay", "127.0.0.1:1", "--insecure")
 
 
 class Programs:
-    """Starts programs, and ends whatever still runs at the end."""
+    """Starts programs, and ends whatever still runs at the end; so does the kernel, where the
+    tests themselves are killed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -36,6 +38,7 @@ class Programs:
             stderr=subprocess.PIPE,
             cwd=self.folder,
             env=self.environment,
+            preexec_fn=lambda: set_parent_death_signal(signal.SIGKILL),
             **options,
         )
         self.started.append(process)
