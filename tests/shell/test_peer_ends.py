@@ -113,8 +113,8 @@ def test_ctrl_c_twice_is_no_worse_than_once(echoing: Couple) -> None:
 def test_nohup_is_respected(programs: Programs) -> None:
     accepter = programs.start(
         *("accept", "--relay", "127.0.0.1:1", "--ephemeral"),
+        through=("nohup",),
         stdin=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
     )
     assert accepter.stderr is not None
     line_of(accepter.stderr)

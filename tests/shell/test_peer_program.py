@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -30,10 +30,13 @@ class Programs:
         environment = {k: v for k, v in os.environ.items() if k not in ("QHOST",)}
         self.environment = environment | {"XDG_DATA_HOME": str(folder / "data")}
 
-    def start(self, *arguments: str | bytes, **options: Any) -> subprocess.Popen[bytes]:
+    def start(
+        self, *arguments: str | bytes, through: Sequence[str] = (), **options: Any
+    ) -> subprocess.Popen[bytes]:
+        """A program; `through` is a command that becomes it, such as ("nohup",)."""
         options = {"stdin": subprocess.DEVNULL} | options
         process: Any = subprocess.Popen(
-            [*COMMAND, *arguments],
+            [*through, *COMMAND, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=self.folder,
