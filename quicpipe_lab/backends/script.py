@@ -76,11 +76,11 @@ class Stage(Protocol):
         ...
 
     def reboot(self, node: str) -> None:
-        """A NAT or firewall forgets all. Raises UnsupportedBehaviorError."""
+        """A NAT or firewall forgets all."""
         ...
 
     def restart_relay(self) -> None:
-        """Kill the relay and start it anew. Raises UnsupportedBehaviorError."""
+        """Kill the relay and start it anew, without waiting until it is ready."""
         ...
 
     def feed(self, transfer: Transfer) -> None:
@@ -148,9 +148,9 @@ class Script:
     def story(self) -> Story:
         """Begin, walk the steps, end."""
         try:
-            for one in self.scenario.meanwhile:
-                self._stage.alarm(max(0.0, one.at_s - self._stage.now), partial(self._meddle, one))
             self._stage.begin()
+            for one in self.scenario.meanwhile:
+                self._stage.alarm(one.at_s, partial(self._meddle, one))
             yield from self._wait(
                 lambda: all(self._journal.last(peer, "connected") for peer in self._peers),
                 self.scenario.connect_within_s + self.scenario.oob_delay_s,
@@ -258,6 +258,7 @@ class Script:
                 yield from self._idle(seconds)
             case _:
                 self._change(step)
+                yield from self._relay_ready()
 
     def _meddle(self, one: model.Meanwhile) -> None:
         """Beside the steps. Programs that take their leave are left in peace."""
@@ -280,8 +281,19 @@ class Script:
                 self._stage.reboot(node)
                 self.note("rebooted", router=node)
             case model.RestartRelay():
-                self._stage.restart_relay()
                 self.note("relay-restarted")
+                self._stage.restart_relay()
+
+    def _relay_ready(self) -> Story:
+        """Where it was restarted, the new one has said so."""
+        restarted = self._journal.last("lab", "relay-restarted")
+        relay = self.scenario.relay
+
+        def is_ready() -> bool:
+            ready = self._journal.last(relay, "ready")
+            return restarted is None or (ready is not None and ready.t_s >= restarted.t_s)
+
+        yield from self._wait(is_ready, START_WITHIN_S, "the relay to start again")
 
     def _idle(self, seconds: float) -> Story:
         self.note("idle", seconds=seconds)
@@ -352,6 +364,7 @@ class Script:
         self._stage.end_input()
         yield from self._end("dial")
         yield from self._end("accept")
+        yield from self._relay_ready()
         self._stage.stop_relay()
         yield from self._end("relay")
 

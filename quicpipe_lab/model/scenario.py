@@ -125,7 +125,8 @@ Step = Transfer | WaitFor | Cut | Restore | Idle | Reboot | RestartRelay
 
 @dataclass(frozen=True, slots=True)
 class Meanwhile:
-    """Done ``at_s`` after the run's begin, whatever its steps are at; nothing more after the last.
+    """Done ``at_s`` after the last of the three programs was started, whatever the steps are at;
+    nothing more after the last.
 
     ``for_s``: a cut is restored so much later; None: never.
     """

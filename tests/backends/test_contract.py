@@ -6,7 +6,7 @@ Both must tell the same one. Where they may not, the run is in KNOWN_DIFFERENCES
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,17 @@ from quicpipe_lab.backends.situations import situations
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.nat import FilterScope
 from quicpipe_lab.model.result import RunResult
-from quicpipe_lab.model.scenario import Idle, Outcome, Scenario, Transfer, WaitFor
+from quicpipe_lab.model.scenario import (
+    Cut,
+    Idle,
+    Outcome,
+    Reboot,
+    RestartRelay,
+    Scenario,
+    Step,
+    Transfer,
+    WaitFor,
+)
 
 pytestmark = pytest.mark.netns
 
@@ -160,15 +170,46 @@ def test_bundled_scenarios(name: str, tmp_path: Path) -> None:
     assert_times_agree(scenario, results["netns"], results["sim"])
 
 
+def two_homes(*steps: Step, expect: Outcome = Outcome.DIRECT, bobs: str = "EIM/APDF") -> Scenario:
+    usual = cells_of({"one": CELLS["EIM/APDF"]}, {"other": CELLS[bobs]})[0].scenario()
+    return replace(usual, steps=steps, expect=expect)
+
+
 def test_idling(tmp_path: Path) -> None:
-    usual = cells_of({"one": CELLS["EIM/APDF"]}, {"other": CELLS["EIM/ADF"]})[0].scenario()
-    steps = (WaitFor(settled=True), Idle(1.5), Transfer(10_000))
-    scenario = Scenario(**{**vars(usual), "steps": steps})
-    results = both(scenario, tmp_path)
+    results = both(
+        two_homes(WaitFor(settled=True), Idle(1.5), Transfer(10_000), bobs="EIM/ADF"), tmp_path
+    )
     for result in results.values():
         assert result.times_s.total is not None
         assert result.times_s.direct is not None
         assert result.times_s.total - result.times_s.direct > 1.5
+
+
+DIRECT, RELAYED = WaitFor(path=Outcome.DIRECT, within_s=30), WaitFor(path=Outcome.RELAYED)
+
+
+def test_a_rebooted_nat(tmp_path: Path) -> None:
+    """The direct path falls silent, the relay follows the new mapping, and a hole is punched."""
+    silent = WaitFor(event="direct-silent")
+    steps = DIRECT, Reboot("nat-a"), silent, DIRECT, Transfer(100_000)
+    for result in both(two_homes(*steps), tmp_path).values():
+        assert result.ok, (result.backend, result.failure)
+
+
+def test_a_rebooted_nat_that_no_filter_asks_the_port_of(tmp_path: Path) -> None:
+    """Bob's lets alice in from her new port, and QUIC follows her (RFC 9000, 9.3)."""
+    steps = DIRECT, Transfer(1000), Reboot("nat-a"), Transfer(100_000)
+    for result in both(two_homes(*steps, bobs="EIM/ADF"), tmp_path).values():
+        assert result.ok, (result.backend, result.failure)
+
+
+def test_a_restarted_relay(tmp_path: Path) -> None:
+    """The direct path does not notice, and the peers register anew before they need the relay."""
+    lost, parted = WaitFor(event="relay-lost", within_s=40), Cut(("alice", "bob"))
+    steps = DIRECT, RestartRelay(), lost, parted, RELAYED, Transfer(100_000)
+    scenario = two_homes(*steps, expect=Outcome.RELAYED)
+    for result in both(scenario, tmp_path).values():
+        assert result.ok, (result.backend, result.failure)
 
 
 def matrix_on_both(runs: Sequence[Run], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ OOB_FD = 4
 
 
 class Actor:
-    """Spawned on construction."""
+    """Spawned on construction. ``log``: what it says is added to that file."""
 
     def __init__(
         self,
@@ -35,7 +35,8 @@ class Actor:
         fds = {EVENTS_FD: write_end} | ({OOB_FD: oob} if oob is not None else {})
         argv = ["quicpipe-lab", *command, "--events", f"fd:{EVENTS_FD}", "--node", node]
         try:
-            with log.open("wb") as file:
+            with log.open("ab") as file:
+                self._log_begins_at = file.tell()
                 self.process: Process = lab.spawn(
                     node,
                     argv,
@@ -78,7 +79,8 @@ class Actor:
     def complaint(self) -> str:
         """The last line that it wrote, for a message."""
         with suppress(OSError):
-            lines = self._log.read_text("utf-8", "replace").strip().splitlines()
+            said = self._log.read_bytes()[self._log_begins_at :]
+            lines = said.decode("utf-8", "replace").strip().splitlines()
             if lines:
                 return lines[-1].removeprefix("quicpipe-lab: ")
         return "it said nothing"

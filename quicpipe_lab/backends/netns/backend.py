@@ -20,16 +20,12 @@ from quicpipe_lab.backends.netns.xdp_link import require_root
 from quicpipe_lab.backends.script import END_WITHIN_S, Script
 from quicpipe_lab.backends.summary import RunRecord, summarize
 from quicpipe_lab.backends.transfer import Transfer
-from quicpipe_lab.errors import (
-    BackendUnavailableError,
-    QuicpipeLabError,
-    UnsupportedBehaviorError,
-)
+from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.interface import interface_name
 from quicpipe_lab.model.result import Clock, RunResult
-from quicpipe_lab.model.scenario import Reboot, RestartRelay, Scenario, Xdp
+from quicpipe_lab.model.scenario import RestartRelay, Scenario, Xdp
 
 CANNOT = 3
 """The exit status of a program that this machine cannot run."""
@@ -53,7 +49,6 @@ class NetnsBackend:
         stop_fd: int | None = None,
     ) -> RunResult:
         """See Backend.run."""
-        _require_support(scenario)
         if scenario.xdp is not Xdp.OFF:
             require_root()
         with ExitStack() as stack:
@@ -64,20 +59,6 @@ class NetnsBackend:
 
 
 BACKEND = NetnsBackend()
-
-
-def _require_support(scenario: Scenario) -> None:
-    """Raises UnsupportedBehaviorError."""
-    for step in (*scenario.steps, *(one.step for one in scenario.meanwhile)):
-        match step:
-            case Reboot(node=node):
-                raise _unsupported(f"rebooting {node!r}")
-            case RestartRelay():
-                raise _unsupported("restarting the relay")
-
-
-def _unsupported(what: str) -> UnsupportedBehaviorError:
-    return UnsupportedBehaviorError(f"{what} is for the simulator alone: --backend sim")
 
 
 class _Run:
@@ -185,8 +166,16 @@ class _Run:
         host, *others = self.scenario.relay_hosts
         bind = str(TransportAddress("::" if others else host, RELAY_PORT))
         # A capture shows what the wire would carry: each datagram by itself.
-        command = ["relay", "--bind", bind, "--ephemeral", "--no-offload", *self._relay_xdp]
+        command = ["relay", "--bind", bind, "--no-offload", *self._certificate, *self._relay_xdp]
         return self._start(self.scenario.relay, command)
+
+    @property
+    def _certificate(self) -> list[str]:
+        """In a file only where a relay that is started anew has to find it again."""
+        steps = (*self.scenario.steps, *(one.step for one in self.scenario.meanwhile))
+        if any(isinstance(step, RestartRelay) for step in steps):
+            return ["--certificate-dir", str(self._keys)]
+        return ["--ephemeral"]
 
     @property
     def _relay_xdp(self) -> list[str]:
@@ -218,15 +207,12 @@ class _Run:
         role = command[0]
         for folder in ("programs", "keys", "qlog"):
             (self.run_dir / folder).mkdir(exist_ok=True)
-        logs = ["--qlog", f"{self.run_dir}/qlog", "--keylog", f"{self.run_dir}/keys/{node}.log"]
+        logs = ["--qlog", f"{self.run_dir}/qlog", "--keylog", f"{self._keys}/{node}.log"]
+        log = self.run_dir / "programs" / f"{node}.{role}.log"
+        if role not in self.actors:
+            log.unlink(missing_ok=True)  # an earlier run's
         try:
-            actor = Actor(
-                self._lab,
-                node,
-                [*command, *logs],
-                log=self.run_dir / "programs" / f"{node}.{role}.log",
-                **descriptors,
-            )
+            actor = Actor(self._lab, node, [*command, *logs], log=log, **descriptors)
         finally:
             for descriptor in descriptors.values():
                 os.close(descriptor)
@@ -267,12 +253,13 @@ class _Run:
         self._lab.restore(one, other)
 
     def reboot(self, node: str) -> None:
-        """See Stage.reboot; refused before the run."""
-        raise _unsupported(f"rebooting {node!r}")
+        """See Stage.reboot."""
+        self._lab.reboot(node)
 
     def restart_relay(self) -> None:
-        """See Stage.restart_relay; likewise."""
-        raise _unsupported("restarting the relay")
+        """See Stage.restart_relay. A process that has ended has given its port back."""
+        self._end_now([self.actors["relay"]])
+        self._start_relay()
 
     def actor(self, role: str) -> Actor:
         """See Stage.actor."""
@@ -340,6 +327,10 @@ class _Run:
         """See Stage.stop_actors. Twice is fine."""
         actors = list(self.actors.values())
         self.actors.clear()
+        self._end_now(actors)
+
+    def _end_now(self, actors: list[Actor]) -> None:
+        """Killed, waited for, heard to their last word, and closed."""
         for actor in actors:
             actor.process.send_signal(signal.SIGKILL)  # nothing, where it has ended
         for actor in actors:
@@ -351,15 +342,20 @@ class _Run:
             finally:
                 actor.close()
 
+    @property
+    def _keys(self) -> Path:
+        """What is secret while the run goes on."""
+        return self.run_dir / "keys"
+
     def _gather_keys(self) -> bytes:
         """One SSLKEYLOGFILE for the whole run, as Wireshark wants it."""
-        parts = sorted((self.run_dir / "keys").glob("*.log"))
+        parts = sorted(self._keys.glob("*.log"))
         text = "".join(part.read_text(encoding="ascii") for part in parts)
         (self.run_dir / "keys.log").write_text(text, encoding="ascii")
-        for part in parts:
+        for part in (*parts, *self._keys.glob("*.pem")):
             part.unlink()
         with suppress(OSError):
-            (self.run_dir / "keys").rmdir()
+            self._keys.rmdir()
         return text.encode()
 
 

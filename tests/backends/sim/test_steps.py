@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from quicpipe_lab import simulate
-from quicpipe_lab.backends import base
 from quicpipe_lab.backends.matrix import Cell
 from quicpipe_lab.backends.sim.backend import SimBackend
 from quicpipe_lab.errors import ScenarioError, UnsupportedBehaviorError
@@ -81,16 +80,6 @@ def test_a_restarted_relay_is_found_again_by_both(tmp_path: Path) -> None:
         first_s, second_s, *_ = moments(events, peer, "relay-registered")
         # The first keepalive has no answer, and five seconds later a second connection has.
         assert first_s < 1 < 20 < lost_s < second_s < lost_s + 0.1 < 20.2
-
-
-@pytest.mark.parametrize(
-    ("step", "says"), [(Reboot("nat-b"), "rebooting 'nat-b'"), (RestartRelay(), "restarting the r")]
-)
-def test_the_kernel_refuses_by_name_what_only_the_simulator_has(
-    step: Step, says: str, tmp_path: Path
-) -> None:
-    with pytest.raises(UnsupportedBehaviorError, match=f"{says}.*--backend sim"):
-        base.run(scenario(NatBehavior(), DIRECT, step), backend="netns", run_dir=tmp_path)
 
 
 @pytest.mark.parametrize("mode", [Xdp.ON, Xdp.GENERIC])
