@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -36,20 +36,35 @@ OK, DIFFERENT, BAD_INPUT, CANNOT = 0, 1, 2, 3
 """Exit statuses: as expected; another outcome; bad input; not on this machine."""
 INTERRUPTED = 128 + signal.SIGINT
 
-_PIPES = ("dial", "accept")
+_PIPES = (["dial"], ["accept"])
 """What they write is for a program or the other peer: without a reader there is no use in it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status. No traceback reaches a user."""
     _have_standard_files()
-    try:
-        arguments = _parser().parse_args(argv)
-    except _UsageError as error:
-        return _complain(str(error), BAD_INPUT, wants_json="--json" in (argv or sys.argv))
-    wants_json = getattr(arguments, "json", False)
-    if arguments.command not in _PIPES:
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] not in _PIPES:
         output.tolerate_readers_that_go()
+    try:
+        try:
+            return _run(words)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        return DIFFERENT
+    except OSError as error:
+        return _complain(_describe_bug(error), CANNOT, wants_json=False)
+    finally:
+        output.drop_what_is_not_taken()
+
+
+def _run(words: Sequence[str]) -> int:
+    try:
+        arguments = _parser().parse_args(words)
+    except _UsageError as error:
+        return _complain(str(error), BAD_INPUT, wants_json="--json" in words)
+    wants_json = getattr(arguments, "json", False)
     try:
         status: int = arguments.run(arguments)
     except (BackendUnavailableError, UnsupportedBehaviorError) as problem:
@@ -63,9 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted; nothing was left running", INTERRUPTED, wants_json)
     except BrokenPipeError:
-        # Whoever read our output has gone; Python must not fail again when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DIFFERENT
+        raise
     except Exception as bug:
         if os.environ.get("QUICPIPE_LAB_TRACEBACK"):
             raise
@@ -137,7 +150,8 @@ def _orderly_end() -> Iterator[None]:
 
 def _complain(problem: str, status: int, wants_json: bool) -> int:
     line = " ".join(problem.split())
-    print(f"quicpipe-lab: {line}", file=sys.stderr)
+    with suppress(OSError):  # on a full disk the exit status alone can say it
+        print(f"quicpipe-lab: {line}", file=sys.stderr)
     if wants_json:
         print(json.dumps({"error": line, "exit_status": status}))
     return status

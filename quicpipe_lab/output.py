@@ -1,6 +1,7 @@
 """Standard output as the commands for people have it: nobody has to read it to its end."""
 
 import io
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,15 @@ def tolerate_readers_that_go() -> None:
         errors=before.errors,
         line_buffering=before.line_buffering,
     )
+
+
+def drop_what_is_not_taken() -> None:
+    """At the end: on a full disk, or where a reader has gone, Python would fail once more."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Tolerant(io.FileIO):

@@ -39,6 +39,43 @@ def test_a_full_disk_is_said_as_such(tmp_path: Path) -> None:
     assert done.returncode == 3
 
 
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["scenario", "--list"], ["ps", "--json"]]
+)
+def test_output_that_a_full_disk_does_not_take_is_a_failure(
+    arguments: list[str], unbuffered: str
+) -> None:
+    command = [sys.executable, "-m", "quicpipe_lab", *arguments]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        assert done.returncode == 3
+        assert {line[:38] for line in done.stderr.splitlines()} == {
+            "quicpipe-lab: No space left on device;"
+        }
+        assert subprocess.run(command, stdout=full, stderr=full, env=environment).returncode == 3
+        refused = [sys.executable, "-m", "quicpipe_lab", "scenario", "nonsense"]
+        assert subprocess.run(refused, stderr=full, env=environment).returncode == 2
+
+
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_a_reader_that_is_gone_when_help_comes_is_no_failure(option: str, unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "quicpipe_lab", option],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 _INTERRUPTED_WHEN_IMPORTING = """\
 import os, signal, sys
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from quicpipe_lab.backends.ending import ending
 from quicpipe_lab.backends.netns.process import Process
 from quicpipe_lab.errors import LabEndedError, QuicpipeLabError
 
@@ -34,9 +35,8 @@ class ProgramResult:
         """Itself. Raises QuicpipeLabError where the program did not succeed."""
         if self.ok:
             return self
-        lines = (self.stderr.strip() or self.stdout.strip()).splitlines()
-        said = f": {lines[-1]}" if lines else ", and said nothing"
-        raise QuicpipeLabError(f"{self.argv[0]} on {self.node} ended with {self.exit_code}{said}")
+        how = ending(self.exit_code, self.stderr.strip() or self.stdout)
+        raise QuicpipeLabError(f"{self.argv[0]} on {self.node} ended {how}")
 
 
 class Program:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from quicpipe_lab.backends.ending import ending
 from quicpipe_lab.backends.journal import Journal
 from quicpipe_lab.backends.transfer import EchoMismatchError, Transfer
 from quicpipe_lab.errors import QuicpipeLabError
@@ -43,7 +44,7 @@ class Actor(Protocol):
         ...
 
     def complaint(self) -> str:
-        """The last thing that it said to a person, in one line."""
+        """What it said of its end to a person, in one line; empty where that was nothing."""
         ...
 
 
@@ -190,7 +191,7 @@ class Script:
     def ended_early(self, actor: Actor) -> None:
         """An actor has ended that was needed: whatever is waited for fails."""
         if self._broken is None:
-            self._broken = f"the {actor.role} ended too early: {actor.complaint()}"
+            self._broken = f"the {actor.role} ended too early, {_ending(actor)}"
 
     def carry(self, packet: bytes, deliver: Callable[[bytes], None]) -> None:
         """The out-of-band channel, with its delay."""
@@ -374,4 +375,9 @@ class Script:
             lambda: actor.exit_status is not None, END_WITHIN_S, f"the {role} to end"
         )
         if actor.exit_status != 0:
-            raise RunFailedError(f"the {role} ended with {actor.exit_status}: {actor.complaint()}")
+            raise RunFailedError(f"the {role} ended {_ending(actor)}")
+
+
+def _ending(actor: Actor) -> str:
+    status = actor.exit_status
+    return "as it reports, and still runs" if status is None else ending(status, actor.complaint())

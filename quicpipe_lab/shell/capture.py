@@ -137,12 +137,19 @@ def _append_json(output: int, data: dict[str, Any]) -> None:
 
 
 def _append(output: int, node: int, data: bytes | memoryview) -> None:
-    size = CHUNK.size + len(data)
-    if os.writev(output, (CHUNK.pack(node, len(data)), data)) != size:
-        raise QuicpipeLabError("the capture's spool file did not take all: is the disk full?")
+    head = CHUNK.pack(node, len(data))
+    written = os.writev(output, (head, data))
+    if written < len(head) + len(data):  # the disk is full, as the next call says
+        rest = memoryview(head + bytes(data))[written:]
+        while rest:
+            rest = rest[os.write(output, rest) :]
 
 
 # --- Afterwards
+
+
+class IncompleteCaptureError(QuicpipeLabError):
+    """Its recorder ended before its time."""
 
 
 class Spooled(NamedTuple):
@@ -208,13 +215,13 @@ def write_pcapng(
 ) -> CaptureStats:
     """Turn a spool into a pcapng file for Wireshark, and say what was missed. See compose().
 
-    Raises QuicpipeLabError, after writing all that is there, if the recorder was killed.
+    Raises IncompleteCaptureError, after writing all that is there, if the recorder was killed.
     """
     with pcapng.many_tuples():
         spooled = read_spool(spool)
         pcapng.write(out, compose(spooled.frames, carried, topology), spooled.interfaces, secrets)
     if spooled.dropped is None:
-        raise QuicpipeLabError("the capture is not complete: its recorder ended before its time")
+        raise IncompleteCaptureError("the capture is not complete")
     return CaptureStats(len(spooled.frames), spooled.dropped)
 
 
@@ -261,8 +268,8 @@ def main(argv: Sequence[str]) -> int:
     except BackendUnavailableError as error:
         print(error, file=sys.stderr)
         return 3
-    except (QuicpipeLabError, OSError) as error:
-        print(f"capture: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"{error.strerror} ({options.spool})", file=sys.stderr)
         return 1
     return 0
 

@@ -67,7 +67,7 @@ def test_results() -> None:
             assert failed == ProgramResult(
                 "alice", failed.argv, 3, "one\n", "two\n", failed.duration_s
             )
-            with pytest.raises(QuicpipeLabError, match=r"^sh on alice ended with 3: two$"):
+            with pytest.raises(QuicpipeLabError, match=r"^sh on alice ended with status 3: two$"):
                 failed.check()
             assert (await alice.run(["sh", "-c", "kill -9 $$"])).exit_code == -9
             there = await alice.run(["sh", "-c", "echo $A; pwd"], env={"A": "b"}, cwd="/")

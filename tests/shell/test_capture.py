@@ -11,9 +11,8 @@ import pytest
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.utils import PcapNgReader
 
-from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.result import CaptureStats
-from quicpipe_lab.shell.capture import write_pcapng
+from quicpipe_lab.shell.capture import IncompleteCaptureError, write_pcapng
 from quicpipe_lab.shell.pcapng import read
 from quicpipe_lab.traffic.frame import CapturedFrame
 
@@ -180,7 +179,7 @@ def test_of_a_recorder_that_was_killed_all_whole_chunks_are_kept(
     kept: list[list[CapturedFrame]] = []
     for size in (*range(0, len(whole), 11), len(whole) - 1):
         spool.write_bytes(whole[:size])
-        with pytest.raises(QuicpipeLabError, match="ended before its time"):
+        with pytest.raises(IncompleteCaptureError):
             write_pcapng(spool, pcapng)
         kept.append(read(pcapng).frames)
         assert all(frame in all_frames for frame in kept[-1])

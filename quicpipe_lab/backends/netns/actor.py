@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from quicpipe_lab.backends.ending import PREFIX, ending, last_line
 from quicpipe_lab.backends.netns.lab import Lab, Process
 from quicpipe_lab.model.event import Event
 
@@ -30,6 +31,7 @@ class Actor:
         self.role = command[0]
         self._log = log
         self._partial = b""
+        self._complaint: str | None = None
         self.events_fd, write_end = os.pipe()
         os.set_blocking(self.events_fd, False)
         fds = {EVENTS_FD: write_end} | ({OOB_FD: oob} if oob is not None else {})
@@ -77,13 +79,21 @@ class Actor:
         return self.process.poll()
 
     def complaint(self) -> str:
-        """The last line that it wrote, for a message."""
-        with suppress(OSError):
-            said = self._log.read_bytes()[self._log_begins_at :]
-            lines = said.decode("utf-8", "replace").strip().splitlines()
-            if lines:
-                return lines[-1].removeprefix("quicpipe-lab: ")
-        return "it said nothing"
+        """See script.Actor. Its log may be on a disk that is full, which then took none."""
+        if self._complaint is None:
+            self._complaint = self._look_for_complaint()
+        return self._complaint
+
+    def _look_for_complaint(self) -> str:
+        try:
+            with self._log.open("r+", encoding="utf-8", errors="replace") as log:
+                log.seek(self._log_begins_at)
+                said = [line for line in log if line.startswith(PREFIX)]
+                if not said and self.exit_status:
+                    log.write(f"ended {ending(self.exit_status, '')}\n")
+        except OSError as error:
+            return f"it could not say why: {error.strerror} ({self._log})"
+        return last_line("".join(said))
 
     def close(self) -> None:
         """Close what belongs to it here."""

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 
+from quicpipe_lab.backends.ending import ending
 from quicpipe_lab.backends.netns.lab import Lab, Process
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.address import Family
@@ -109,15 +110,14 @@ class _Program:
                 text = reader.read()
             status = self._process.wait(max(_POLL_S, self._deadline_s - time.monotonic()))
             if status != 0:
-                raise QuicpipeLabError(f"the NATs could not be probed: {self._complaint()}")
+                said = os.pread(self._complaints, 65536, 0).decode("utf-8", "replace")
+                raise QuicpipeLabError(
+                    f"the NATs could not be probed: the prober ended {ending(status, said)}"
+                )
         finally:
             self.close()
         measured = measurements_from_json(text)
         return {vantage: measured[name] for name, vantage in self._names.items()}
-
-    def _complaint(self) -> str:
-        text = os.pread(self._complaints, 65536, 0).decode("utf-8", "replace").strip()
-        return text.splitlines()[-1].removeprefix("quicpipe-lab: ") if text else "nothing was said"
 
     def close(self) -> None:
         """Give back the files; it ends when it finds nobody to tell. Idempotent."""

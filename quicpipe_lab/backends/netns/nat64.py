@@ -11,6 +11,7 @@ import time
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
+from quicpipe_lab.backends.ending import ending
 from quicpipe_lab.backends.netns.blueprint import Tun
 from quicpipe_lab.backends.netns.process import Ask, Process
 from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
@@ -103,10 +104,9 @@ def _await_readiness(process: Process, said: int, ask: Ask) -> None:
     end_s = time.monotonic() + _START_WITHIN_S
     request = {"request": "has-carrier", "node": process.node, "interface": INTERFACE}
     while not ask(request, [])[0]["has_carrier"]:
-        if process.poll() is not None:
-            text = os.pread(said, 65536, 0).decode("utf-8", "replace").strip()
-            reason = text.splitlines()[-1] if text else "it said nothing"
-            raise QuicpipeLabError(f"tayga did not start: {reason}")
+        if (status := process.poll()) is not None:
+            text = os.pread(said, 65536, 0).decode("utf-8", "replace")
+            raise QuicpipeLabError(f"tayga ended {ending(status, text)}")
         if time.monotonic() > end_s:
             raise QuicpipeLabError(f"tayga did not start within {_START_WITHIN_S:g} s")
         time.sleep(_POLL_S)

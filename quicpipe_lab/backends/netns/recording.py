@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from quicpipe_lab.backends.ending import ending
 from quicpipe_lab.backends.netns.lab import Lab
-from quicpipe_lab.errors import BackendUnavailableError
+from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
 from quicpipe_lab.model.result import CaptureStats
 from quicpipe_lab.model.topology import CORE
 from quicpipe_lab.traffic.frame import CapturedFrame
@@ -15,6 +15,7 @@ from quicpipe_lab.traffic.frame import CapturedFrame
 _READY_FD = 3
 _STOP_FD = 4
 _FIRST_NAMESPACE_FD = 10
+_END_WITHIN_S = 10.0
 
 
 class Recording:
@@ -24,8 +25,9 @@ class Recording:
         self._lab = lab
         self._spool = run_dir / "capture.spool"
         self._out = run_dir / "capture.pcapng"
-        self._stderr = run_dir / "capture.stderr"
+        self._said = -1
         self._stop_fd = -1
+        self._ending = ""
 
     def __enter__(self) -> "Recording":
         namespaces = self._lab.namespaces()
@@ -37,13 +39,14 @@ class Recording:
         for number, (node, namespace) in enumerate(namespaces.items(), _FIRST_NAMESPACE_FD):
             fds[number] = namespace
             argv.append(f"{node}={number}")
+        self._said = os.memfd_create("capture")  # a full disk would not take what is said of it
         try:
-            with self._stderr.open("wb") as log:
-                self._process = self._lab.spawn(
-                    CORE, argv, stdin=None, stdout=None, stderr=log.fileno(), extra_fds=fds
-                )
+            self._process = self._lab.spawn(
+                CORE, argv, stdin=None, stdout=None, stderr=self._said, extra_fds=fds
+            )
         except BaseException:
             os.close(ready)
+            os.close(self._said)
             self._close_stop()
             raise
         finally:
@@ -52,9 +55,9 @@ class Recording:
         with os.fdopen(ready, "rb", buffering=0) as file:
             is_ready = file.read(1)
         if not is_ready:
-            self._close_stop()
+            self.stop()
             raise BackendUnavailableError(
-                f"the capture did not start: {self._complaint()}",
+                f"the capture did not start: its recorder ended {self._ending}",
                 "quicpipe-lab doctor says what this machine can do",
             )
         return self
@@ -70,8 +73,13 @@ class Recording:
     def stop(self) -> None:
         """End the recorder once it has written what the kernel had queued; twice is fine."""
         if self._close_stop():
-            self._process.wait(10.0)
-            self._process.close()
+            try:
+                status = self._process.wait(_END_WITHIN_S)
+                said = os.pread(self._said, 65536, 0).decode("utf-8", "replace")
+                self._ending = ending(status, said)
+            finally:
+                self._process.close()
+                os.close(self._said)
 
     def _close_stop(self) -> bool:
         """Tell the recorder to end; False where it was told before."""
@@ -84,16 +92,12 @@ class Recording:
     def write(self, carried: Sequence[CapturedFrame] = (), secrets: bytes = b"") -> CaptureStats:
         """Turn what was recorded into ``capture.pcapng``, with what went out of band and the TLS
         secrets that decrypt it."""
-        from quicpipe_lab.shell.capture import write_pcapng
+        from quicpipe_lab.shell.capture import IncompleteCaptureError, write_pcapng
 
         topology = self._lab.topology
-        stats = write_pcapng(self._spool, self._out, carried, secrets, topology)
+        try:
+            stats = write_pcapng(self._spool, self._out, carried, secrets, topology)
+        except IncompleteCaptureError as error:
+            raise QuicpipeLabError(f"{error}: its recorder ended {self._ending}") from None
         self._spool.unlink()
-        with suppress(OSError):
-            if not self._stderr.stat().st_size:
-                self._stderr.unlink()
         return stats
-
-    def _complaint(self) -> str:
-        lines = self._stderr.read_text("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"

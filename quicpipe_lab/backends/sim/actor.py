@@ -44,7 +44,7 @@ class SimActor:
         self._clock = clock
         self._journal = journal
         self._ended = ended
-        self._complaint = "it said nothing"
+        self._complaint = ""
 
     def complaint(self) -> str:
         """See script.Actor."""

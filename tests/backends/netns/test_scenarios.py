@@ -20,7 +20,7 @@ import pytest
 from quicpipe_lab import resources
 from quicpipe_lab.backends import base
 from quicpipe_lab.backends.netns.lab import Lab, Process
-from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.result import RunResult
@@ -227,8 +227,53 @@ def test_a_program_that_dies_fails_the_run_at_once(
     result = base.run(resources.find_scenario("nat-to-nat"), run_dir=tmp_path, observe=kill)
     assert result.outcome is Outcome.FAILED
     assert result.failure is not None
-    assert result.failure.startswith(f"the {command} ended too early")
+    assert result.failure == f"the {command} ended too early, by SIGKILL"
     assert time.monotonic() - begin_s < 10
+
+
+@pytest.mark.parametrize(
+    ("command", "moment", "says"),
+    [
+        ("_capture", None, "the capture did not start: its recorder ended by SIGKILL; "),
+        ("_capture", "ready", "the capture is not complete: its recorder ended by SIGKILL"),
+        ("_nat-probe", None, "the NATs could not be probed: the prober ended by SIGKILL"),
+    ],
+)
+def test_what_is_killed_beside_the_programs_is_said_as_such(
+    command: str, moment: str | None, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: dict[str, Process] = {}
+    spawn = Lab.spawn
+
+    def noting(lab: Lab, node: str, argv: Sequence[str], **options: Any) -> Process:
+        process = started[argv[1]] = spawn(lab, node, argv, **options)
+        if moment is None and argv[1] == command:
+            process.send_signal(signal.SIGKILL)
+        return process
+
+    def kill(event: Event) -> None:
+        if event.name == moment:
+            started[command].send_signal(signal.SIGKILL)
+
+    monkeypatch.setattr(Lab, "spawn", noting)
+    scenario = dataclasses.replace(resources.find_scenario("nat-to-nat"), steps=())
+    try:
+        said = base.run(scenario, run_dir=tmp_path, observe=kill, certify=True).failure
+    except QuicpipeLabError as error:
+        said = str(error)
+    assert said is not None
+    assert said.startswith(says)
+
+
+def test_a_program_that_a_full_disk_keeps_from_saying_why_is_spoken_for(tmp_path: Path) -> None:
+    """There is room for the relay's log, and none for the accepter's."""
+    command = f"{' '.join(COMMAND)} nat-to-nat --run-dir {tmp_path}/run"
+    script = f"mount -t tmpfs -o size=16k tmpfs {tmp_path} && exec {command}"
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1].startswith(
+        "quicpipe-lab: the accept cannot run here; it could not say why: No space left on device"
+    )
+    assert done.returncode == 3
 
 
 def test_two_runs_at_one_moment_have_folders_of_their_own(
