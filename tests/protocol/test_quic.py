@@ -91,18 +91,26 @@ def ids(seed: int) -> ConnectionIdGenerator:
     return ConnectionIdGenerator(random.Random(seed).randbytes(16), relay_leg=False)
 
 
-@pytest.fixture
-def wire() -> Wire:
-    client = Connection(standard_configuration(is_client=True, alpn=["x"]), ids(1))
-    client.connect(SERVER, 100.0)
-    (initial, _), *_ = client.datagrams_to_send(100.0)
+def begun(seed: int, now: float = 0.0) -> tuple[Connection, bytes]:
+    """A client, and the datagram with which it begins."""
+    client = Connection(standard_configuration(is_client=True, alpn=["x"]), ids(seed))
+    client.connect(SERVER, now)
+    (initial, _), *_ = client.datagrams_to_send(now)
+    return client, initial
+
+
+def server_for(initial: bytes, seed: int) -> Connection:
+    """Which has not received the datagram yet."""
     configuration = standard_configuration(is_client=False, alpn=["x"])
     configuration.certificate, configuration.private_key = CERTIFICATE, PRIVATE_KEY
-    server = Connection(
-        configuration,
-        ids(2),
-        original_destination_connection_id=check_initial(initial).destination,
-    )
+    original = check_initial(initial).destination
+    return Connection(configuration, ids(seed), original_destination_connection_id=original)
+
+
+@pytest.fixture
+def wire() -> Wire:
+    client, initial = begun(1, 100.0)
+    server = server_for(initial, 2)
     server.receive_datagram(initial, CLIENT, 100.0)
     made = Wire(client, server)
     made.settle()
@@ -144,14 +152,8 @@ def test_refusing_a_certificate_closes_with_a_tls_alert(wire: Wire) -> None:
 
 
 def test_trusted_address_lifts_the_amplification_limit() -> None:
-    client = Connection(standard_configuration(is_client=True, alpn=["x"]), ids(5))
-    client.connect(SERVER, 0.0)
-    (initial, _), *_ = client.datagrams_to_send(0.0)
-    configuration = standard_configuration(is_client=False, alpn=["x"])
-    configuration.certificate, configuration.private_key = CERTIFICATE, PRIVATE_KEY
-    server = Connection(
-        configuration, ids(6), original_destination_connection_id=check_initial(initial).destination
-    )
+    _, initial = begun(5)
+    server = server_for(initial, 6)
     server.receive_datagram(initial, CLIENT, 0.0)
     assert not server.address_is_validated
     server.trust_address()
@@ -380,14 +382,9 @@ def test_nobody_waits_for_what_was_given_up(wire: Wire) -> None:
 
 
 def test_a_damaged_packet_is_not_received() -> None:
-    client = Connection(standard_configuration(is_client=True, alpn=["x"]), ids(8))
-    client.connect(SERVER, 0.0)
-    ((good, _),) = client.datagrams_to_send(0.0)
+    _, good = begun(8)
     for data, expected in ((good[:99] + bytes([good[99] ^ 1]) + good[100:], False), (good, True)):
-        configuration = standard_configuration(is_client=False, alpn=["x"])
-        configuration.certificate, configuration.private_key = CERTIFICATE, PRIVATE_KEY
-        original = check_initial(good).destination
-        server = Connection(configuration, ids(9), original_destination_connection_id=original)
+        server = server_for(good, 9)
         assert not server.has_received
         server.receive_datagram(data, CLIENT, 0.0)
         assert server.has_received is expected

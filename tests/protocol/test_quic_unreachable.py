@@ -1,9 +1,6 @@
 """The private names of aioquic that serve a connection whose other side is out of reach."""
 
-from quicpipe_lab.protocol.quic import Connection, standard_configuration
-from quicpipe_lab.protocol.wire import check_initial
-from tests.protocol.pair import CERTIFICATE, PRIVATE_KEY
-from tests.protocol.test_quic import CLIENT, OTHER, SERVER, Wire, ids, wire
+from tests.protocol.test_quic import CLIENT, OTHER, Wire, begun, server_for, wire
 
 __all__ = ["wire"]
 
@@ -43,13 +40,8 @@ def test_the_end_is_seen(wire: Wire) -> None:
 
 def test_last_words_count_towards_the_amplification_limit() -> None:
     """aioquic sends them whatever its limit says (RFC 9000, 8.1)."""
-    client = Connection(standard_configuration(is_client=True, alpn=["x"]), ids(5))
-    client.connect(SERVER, 0.0)
-    (initial, _), *_ = client.datagrams_to_send(0.0)
-    configuration = standard_configuration(is_client=False, alpn=["x"])
-    configuration.certificate, configuration.private_key = CERTIFICATE, PRIVATE_KEY
-    destination = check_initial(initial).destination
-    server = Connection(configuration, ids(6), original_destination_connection_id=destination)
+    _, initial = begun(5)
+    server = server_for(initial, 6)
     server.receive_datagram(initial, CLIENT, 0.0)
     sent, now = 0, 0.0
     while sent < 3 * len(initial) - 100:
