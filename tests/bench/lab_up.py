@@ -54,24 +54,11 @@ def _against_script(topology: Topology) -> list[Row]:
             )
         finally:
             subprocess.run(["sh", "-c", clean_up(topology, _PREFIX)], check=True)
-    first_s, lab_s, script_s = (median(times_s[name]) for name in ("first", "lab", "script"))
+    first_s, lab_s, script_s = (times_s[name] for name in ("first", "lab", "script"))
     return [
-        Row(what, script_s, "s"),
-        Row(
-            "nat-to-nat, first of a process",
-            first_s,
-            "s",
-            ratio=_ratio(times_s["first"], times_s["script"]),
-            against="the script",
-        ),
-        Row(
-            "nat-to-nat",
-            lab_s,
-            "s",
-            ratio=_ratio(times_s["lab"], times_s["script"]),
-            against="the script",
-            limit=_SCRIPT_LIMIT,
-        ),
+        Row(what, median(script_s), "s"),
+        _row("nat-to-nat, first of a process", first_s, script_s, "the script"),
+        _row("nat-to-nat", lab_s, script_s, "the script", _SCRIPT_LIMIT),
     ]
 
 
@@ -85,23 +72,19 @@ def _against_mininet(topology: Topology) -> list[Row]:
     times_s = alternate(
         _MININET_ROUNDS, lab=lambda: _lab_s(topology), mininet=lambda: time_program_s(program)
     )
-    lab_s, mininet_s = median(times_s["lab"]), median(times_s["mininet"])
+    lab_s, mininet_s = times_s["lab"], times_s["mininet"]
     return [
-        Row(what, mininet_s, "s"),
-        Row(
-            "nat-to-nat",
-            lab_s,
-            "s",
-            ratio=_ratio(times_s["lab"], times_s["mininet"]),
-            against="Mininet",
-            limit=_MININET_LIMIT,
-        ),
+        Row(what, median(mininet_s), "s"),
+        _row("nat-to-nat", lab_s, mininet_s, "Mininet", _MININET_LIMIT),
     ]
 
 
-def _ratio(ours_s: list[float], theirs_s: list[float]) -> float:
-    """Round by round, so that a slow spell of the machine falls on both."""
-    return median([one / other for one, other in zip(ours_s, theirs_s, strict=True)])
+def _row(
+    what: str, ours_s: list[float], theirs_s: list[float], against: str, limit: float | None = None
+) -> Row:
+    """The ratio is taken round by round, so that a slow spell of the machine falls on both."""
+    ratio = median([one / other for one, other in zip(ours_s, theirs_s, strict=True)])
+    return Row(what, median(ours_s), "s", ratio=ratio, against=against, limit=limit)
 
 
 def _mininet_program(topology: Topology) -> str:
