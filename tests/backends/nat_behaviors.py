@@ -3,19 +3,22 @@
 import itertools
 
 from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
+from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import (
     AddressPooling,
     FilteringBehavior,
     FilterScope,
     Hairpinning,
+    Ipv6Behavior,
     MappingBehavior,
     MappingRefresh,
     NatBehavior,
     PortAssignment,
     UnsolicitedReaction,
 )
+from quicpipe_lab.model.nat_certificate import Certificate
 from quicpipe_lab.model.nat_measurement import Property
-from quicpipe_lab.model.topology import Firewall, Host, Link, Nat, Topology
+from quicpipe_lab.model.topology import CORE, Firewall, Host, Link, Nat, Topology
 
 EIM, ADM, APDM = MappingBehavior
 EIF, ADF, APDF = FilteringBehavior
@@ -49,6 +52,17 @@ OTHERS = {
     "paired": NatBehavior(external_addresses=3),
     "arbitrary": NatBehavior(external_addresses=3, pooling=AddressPooling.ARBITRARY),
 }
+
+ROUTERS = {
+    "routed": NatBehavior(),
+    "open": NatBehavior(filtering=EIF, unsolicited=UnsolicitedReaction.PORT_UNREACHABLE),
+    "careful": NatBehavior(filtering=ADF, unsolicited=UnsolicitedReaction.ADMIN_PROHIBITED),
+    "both-ways": NatBehavior(refresh=MappingRefresh.BOTH),
+    "prefix": NatBehavior(ipv6=Ipv6Behavior.NPTV6),
+    "masks": NatBehavior(ipv6=Ipv6Behavior.NAT66),
+    "without": NatBehavior(ipv6=Ipv6Behavior.NONE),
+}
+"""What they are over IPv6."""
 
 LIES: dict[str, tuple[NatBehavior, NatBehavior, set[Property]]] = {
     "mapping": (NatBehavior(ADM), NatBehavior(APDM), {Property.MAPPING, Property.SAME_PORT}),
@@ -114,3 +128,21 @@ STACKED = Topology(
     ),
 )
 """More than one NAT or firewall on the way."""
+
+
+def far(topology: Topology, link: LinkBehavior) -> Topology:
+    """The same behind links to the core that take time or lose."""
+    links = [
+        Link.both_ways(one.between, link) if CORE in one.between else one for one in topology.links
+    ]
+    return Topology("far", topology.nodes, tuple(links))
+
+
+def differing(certificate: Certificate) -> set[str]:
+    """Properties in which a NAT is not what it is declared to be."""
+    return {one.property for one in certificate.findings if one.ok is False}
+
+
+def measured(certificate: Certificate) -> dict[str, str | None]:
+    """What was found, by property."""
+    return {one.property: one.measured for one in certificate.findings}

@@ -16,8 +16,15 @@ def two_homes() -> Iterator[Lab]:
         yield lab
 
 
+@pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Of the test module's ``TOPOLOGY``; its tests share it."""
+    with Lab(request.module.TOPOLOGY) as lab:
+        yield lab
+
+
 @pytest.fixture
-def sockets(two_homes: Lab) -> Iterator[Sockets]:
-    """Of ``two_homes``."""
-    with sockets_of(two_homes) as made:
+def sockets(lab: Lab) -> Iterator[Sockets]:
+    """On the nodes of ``lab``."""
+    with sockets_of(lab) as made:
         yield made

@@ -5,16 +5,21 @@ on each node makes them and passes them here: no test has to enter a namespace.
 """
 
 import json
+import os
 import select
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from quicpipe_lab.backends.netns.lab import Lab
 
 DEADLINE_S = 5.0
+PROGRAM_DEADLINE_S = 60.0
+IP_RECVERR = 11
+"""ip(7): ICMP errors come as a socket's errors. The socket module has no name for it."""
 
 _ANY: dict[int, str] = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 
@@ -96,6 +101,35 @@ def sockets_of(lab: Lab) -> Iterator[Sockets]:
         yield sockets
     finally:
         sockets.close()
+
+
+def output_of(
+    lab: Lab, node: str, argv: Sequence[str], *, given: str = "", exit_code: int = 0, **options: Any
+) -> str:
+    """What a program writes to its standard output, which reads a text from its standard input.
+
+    ``options`` are those of ``Lab.spawn``.
+    """
+    stdin, stdout = (os.memfd_create(name) for name in ("stdin", "stdout"))
+    with os.fdopen(stdin, "r+") as text, os.fdopen(stdout) as output:
+        text.write(given)
+        text.seek(0)
+        process = lab.spawn(node, argv, stdin=stdin, stdout=stdout, **options)
+        ended = process.wait(PROGRAM_DEADLINE_S)
+        process.close()
+        output.seek(0)
+        said = output.read()
+    assert ended == exit_code, said
+    return said
+
+
+def accepted(listener: socket.socket, client: socket.socket, host: str) -> socket.socket:
+    """The other end of a TCP connection that ``client`` opens to where ``listener`` is."""
+    listener.listen()
+    client.connect((host, port_of(listener)))
+    served, _ = listener.accept()
+    served.settimeout(DEADLINE_S)
+    return served
 
 
 def port_of(sock: socket.socket) -> int:

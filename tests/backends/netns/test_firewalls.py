@@ -18,7 +18,14 @@ from quicpipe_lab.model.nat import (
 )
 from quicpipe_lab.model.topology import Firewall, Host, Link, Nat, Topology
 from quicpipe_lab.resources import find_topology
-from tests.backends.netns.remote import DEADLINE_S, Sockets, port_of, sockets_of, take_all
+from tests.backends.netns.remote import (
+    IP_RECVERR,
+    Sockets,
+    accepted,
+    port_of,
+    sockets_of,
+    take_all,
+)
 
 pytestmark = pytest.mark.netns
 
@@ -98,18 +105,6 @@ def office(offices: Lab) -> Iterator[Sockets]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab(TOPOLOGY) as lab:
-        yield lab
-
-
-@pytest.fixture
-def sockets(lab: Lab) -> Iterator[Sockets]:
-    with sockets_of(lab) as made:
-        yield made
-
-
 def address(topology: Topology, name: str) -> str:
     return str(topology.uplinks[name].lower_address)
 
@@ -154,12 +149,8 @@ def test_udp_blocked_and_tcp_not(office: Sockets) -> None:
     inside, server, https = office.udp("dave"), office.udp("relay"), office.udp("relay", 443)
     inside.sendto(b"lost", (relay, port_of(server)))
     inside.sendto(b"lost", (relay, 443))
-    listener, client = office.tcp("relay"), office.tcp("dave")
-    listener.listen()
-    client.connect((relay, port_of(listener)))
-    served, _ = listener.accept()
-    with served:
-        served.settimeout(DEADLINE_S)
+    client = office.tcp("dave")
+    with accepted(office.tcp("relay"), client, relay) as served:
         served.sendall(b"tcp passes")
         assert client.recv(100) == b"tcp passes"
     assert take_all(server) == take_all(https) == []
@@ -197,7 +188,7 @@ def test_filtering(sockets: Sockets, name: str, port: bool, other: bool) -> None
 
 def test_state_ends_and_the_refusal_says_so(sockets: Sockets) -> None:
     inside, server = sockets.udp("h-brief"), sockets.udp("one")
-    server.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR
+    server.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
     seen = sent_and_seen(inside, server, address(TOPOLOGY, "one"))
     server.sendto(b"answer", seen)
     assert inside.recv(100) == b"answer"

@@ -1,100 +1,20 @@
 """IPv6 beside IPv4: routed behind a firewall, NPTv6, NAT66, and none; real sockets."""
 
-import os
 import shutil
 import socket
-from collections.abc import Iterator
 from ipaddress import IPv6Address
 
 import pytest
 
 from quicpipe_lab.backends.netns.ipv6 import ipv6_tables
 from quicpipe_lab.backends.netns.lab import Lab
-from quicpipe_lab.model.ipv6 import Ipv6Addresses
-from quicpipe_lab.model.nat import (
-    FilteringBehavior,
-    Ipv6Behavior,
-    NatBehavior,
-    UnsolicitedReaction,
-)
-from quicpipe_lab.model.topology import Firewall, Host, Link, Nat, Topology
-from tests.backends.netns.remote import DEADLINE_S, Sockets, port_of, sockets_of, take_all
+from tests.backends.dual_stack import ADDRESSES, TOPOLOGY, address
+from tests.backends.netns.remote import Sockets, accepted, output_of, port_of, take_all
 
 pytestmark = pytest.mark.netns
 
-NONE, ROUTED, NPTV6, NAT66, NAT64 = Ipv6Behavior
-TOPOLOGY = Topology(
-    "six",
-    (
-        Host("server"),
-        Host("stranger"),
-        Nat("routed"),
-        Host("a-routed"),
-        Nat(
-            "open",
-            NatBehavior(
-                filtering=FilteringBehavior.ENDPOINT_INDEPENDENT,
-                unsolicited=UnsolicitedReaction.PORT_UNREACHABLE,
-            ),
-        ),
-        Host("a-open"),
-        Nat("prefix", NatBehavior(ipv6=NPTV6)),
-        Firewall("within"),
-        Host("a-prefix"),
-        Host("b-prefix"),
-        Nat("masks", NatBehavior(ipv6=NAT66)),
-        Host("a-masks"),
-        Nat("without", NatBehavior(ipv6=NONE)),
-        Host("a-without"),
-        Firewall("office"),
-        Nat("inner"),
-        Host("a-inner"),
-    ),
-    tuple(
-        Link(ends)
-        for ends in (
-            ("core", "server"),
-            ("core", "stranger"),
-            ("core", "routed"),
-            ("routed", "a-routed"),
-            ("core", "open"),
-            ("open", "a-open"),
-            ("core", "prefix"),
-            ("prefix", "within"),
-            ("within", "a-prefix"),
-            ("prefix", "b-prefix"),
-            ("core", "masks"),
-            ("masks", "a-masks"),
-            ("core", "without"),
-            ("without", "a-without"),
-            ("core", "office"),
-            ("office", "inner"),
-            ("inner", "a-inner"),
-        )
-    ),
-    dual_stack=True,
-)
-ADDRESSES = Ipv6Addresses(TOPOLOGY)
-
-
-def address(name: str) -> str:
-    return str(ADDRESSES.uplinks[name].lower_address)
-
-
 SERVER = address("server")
 LIST = "nft --terse list ruleset ip6"
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab(TOPOLOGY) as lab:
-        yield lab
-
-
-@pytest.fixture
-def sockets(lab: Lab) -> Iterator[Sockets]:
-    with sockets_of(lab) as made:
-        yield made
 
 
 def seen_by(server: socket.socket, inside: socket.socket) -> tuple[str, int]:
@@ -180,12 +100,8 @@ def test_no_ipv6_behind_a_router_without(sockets: Sockets) -> None:
 
 @pytest.mark.parametrize("host", ["a-routed", "b-prefix", "a-masks", "a-inner"])
 def test_tcp_goes_out_and_both_stacks_work(sockets: Sockets, host: str) -> None:
-    listener, client = sockets.tcp6("server"), sockets.tcp6(host)
-    listener.listen()
-    client.connect((SERVER, port_of(listener)))
-    served, _ = listener.accept()
-    with served:
-        served.settimeout(DEADLINE_S)
+    client = sockets.tcp6(host)
+    with accepted(sockets.tcp6("server"), client, SERVER) as served:
         served.sendall(b"six")
         assert client.recv(100) == b"six"
     inside, server = sockets.udp(host), sockets.udp("server")
@@ -216,15 +132,4 @@ def test_kernel_has_what_the_text_says(lab: Lab) -> None:
 
 
 def _nft(lab: Lab, node: str, script: str, text: str) -> str:
-    ours, theirs = os.pipe()
-    given = os.memfd_create("text")
-    os.write(given, text.encode())
-    os.lseek(given, 0, os.SEEK_SET)
-    process = lab.spawn(node, ["sh", "-c", script], stdin=given, stdout=theirs)
-    os.close(given)
-    os.close(theirs)
-    with os.fdopen(ours) as file:
-        listing = file.read()
-    assert process.wait(DEADLINE_S) == 0
-    process.close()
-    return listing
+    return output_of(lab, node, ["sh", "-c", script], given=text)

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,23 +17,22 @@ from quicpipe_lab.errors import LocalProtocolError, QuicpipeLabError, Unsupporte
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.topology import Host, Link, Topology
 from quicpipe_lab.resources import find_topology
-from tests.backends.netns.remote import DEADLINE_S, Sockets, open_files, port_of, sockets_of
+from tests.backends.netns.remote import (
+    DEADLINE_S,
+    Sockets,
+    open_files,
+    output_of,
+    port_of,
+    sockets_of,
+)
 
 pytestmark = pytest.mark.netns
 
 
-def output_of(lab: Lab, node: str, argv: list[str], **options: object) -> str:
-    """What a program writes to its standard output; it must succeed."""
-    reader, writer = os.pipe()
-    try:
-        process = lab.spawn(node, argv, stdout=writer, **options)  # type: ignore[arg-type]
-    finally:
-        os.close(writer)
-    with os.fdopen(reader) as file:
-        text = file.read()
-    assert process.wait(DEADLINE_S) == 0
-    process.close()
-    return text
+@pytest.fixture
+def sockets(two_homes: Lab) -> Iterator[Sockets]:
+    with sockets_of(two_homes) as made:
+        yield made
 
 
 def test_every_node_reaches_the_relay(two_homes: Lab, sockets: Sockets) -> None:

@@ -7,7 +7,6 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -40,7 +39,7 @@ from quicpipe_lab.model.scenario import Outcome, Scenario, Transfer, WaitFor
 from quicpipe_lab.model.topology import CORE, Host, Link, Nat, Node, Relay, Topology
 from quicpipe_lab.resources import find_topology
 from quicpipe_lab.shell.pcapng import read
-from tests.backends.netns.remote import DEADLINE_S, Sockets, port_of, sockets_of
+from tests.backends.netns.remote import DEADLINE_S, Sockets, accepted, output_of, port_of
 
 TOPOLOGY = find_topology("nat64")
 RELAY = TOPOLOGY.uplinks["relay"].lower_address
@@ -63,18 +62,6 @@ def through_nat64(address: IPv4Address) -> str:
     return str(embed(LAB_PREFIX, address))
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab(TOPOLOGY) as lab:
-        yield lab
-
-
-@pytest.fixture
-def sockets(lab: Lab) -> Iterator[Sockets]:
-    with sockets_of(lab) as made:
-        yield made
-
-
 @pytest.mark.nat64
 def test_udp_and_tcp_go_out_and_the_answers_come_back(sockets: Sockets) -> None:
     inside, server = sockets.udp6("alice"), sockets.udp("relay")
@@ -85,13 +72,9 @@ def test_udp_and_tcp_go_out_and_the_answers_come_back(sockets: Sockets) -> None:
     data, (host, *_) = inside.recvfrom(100)
     assert (data, host) == (b"four", through_nat64(RELAY))
 
-    listener, client = sockets.tcp("relay"), sockets.tcp6("alice")
-    listener.listen()
-    client.connect((through_nat64(RELAY), port_of(listener)))
-    served, _ = listener.accept()
+    client = sockets.tcp6("alice")
     sent = os.urandom(300_000)  # full segments: IPv6's headers are longer
-    with served:
-        served.settimeout(DEADLINE_S)
+    with accepted(sockets.tcp("relay"), client, through_nat64(RELAY)) as served:
         client.sendall(sent)
         client.shutdown(socket.SHUT_WR)
         came = b"".join(iter(lambda: served.recv(65536), b""))
@@ -249,13 +232,8 @@ def test_how_a_program_reaches_a_relay(
         f" found, sock, hosts = open_towards(A('{relay}', 443), A(any_host, 0));"
         " print(found.host, type(sock).__name__, len(hosts)); sock.close()"
     )
-    reader, writer = os.pipe()
-    process = lab.spawn(node, [sys.executable, "-c", script], stdout=writer)
-    os.close(writer)
-    with os.fdopen(reader) as said:
-        assert said.read().split() == [str(one) for one in expected]
-    assert process.wait(DEADLINE_S) == 0
-    process.close()
+    said = output_of(lab, node, [sys.executable, "-c", script])
+    assert said.split() == [str(one) for one in expected]
 
 
 @pytest.mark.nat64

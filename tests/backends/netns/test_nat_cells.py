@@ -6,11 +6,9 @@ RFC 5780's server.
 
 import itertools
 import socket
-from collections.abc import Iterator
 
 import pytest
 
-from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.model.nat import (
     FilteringBehavior,
     FilterScope,
@@ -19,7 +17,7 @@ from quicpipe_lab.model.nat import (
     PortAssignment,
 )
 from quicpipe_lab.model.topology import Host, Link, Nat, Topology
-from tests.backends.netns.remote import Sockets, port_of, sockets_of, take_all
+from tests.backends.netns.remote import IP_RECVERR, Sockets, port_of, take_all
 
 pytestmark = pytest.mark.netns
 
@@ -37,7 +35,6 @@ CELLS += [
     for mapping in list(MappingBehavior)[1:]
     for filtering in list(FilteringBehavior)[1:]
 ]
-IP_RECVERR = 11  # ip(7); the socket module has no name for it
 EIM, ADM, APDM = MappingBehavior
 EIF, ADF, APDF = FilteringBehavior
 
@@ -60,18 +57,6 @@ def _topology() -> Topology:
 
 TOPOLOGY = _topology()
 ONE, TWO = (str(TOPOLOGY.uplinks[name].lower_address) for name in ("one", "two"))
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab(TOPOLOGY) as lab:
-        yield lab
-
-
-@pytest.fixture
-def sockets(lab: Lab) -> Iterator[Sockets]:
-    with sockets_of(lab) as made:
-        yield made
 
 
 class Probe:

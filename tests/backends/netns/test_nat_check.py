@@ -33,8 +33,18 @@ from quicpipe_lab.model.scenario import Outcome, Scenario
 from quicpipe_lab.model.topology import SERVICE_ADDRESSES, Firewall, Host, Link, Topology
 from quicpipe_lab.model.vantage import vantage_points
 from quicpipe_lab.resources import find_scenario
-from tests.backends.nat_behaviors import CELLS, LIES, OTHERS, PLAIN_LINUX, STACKED
+from tests.backends.nat_behaviors import (
+    CELLS,
+    LIES,
+    OTHERS,
+    PLAIN_LINUX,
+    STACKED,
+    differing,
+    far,
+    measured,
+)
 from tests.backends.netns.lying import make_lie
+from tests.backends.netns.remote import output_of
 
 pytestmark = pytest.mark.netns
 
@@ -42,14 +52,6 @@ EIM, ADM, APDM = MappingBehavior
 EIF, ADF, APDF = FilteringBehavior
 DEADLINE_S = 60.0
 LIFETIME_S = 2.0
-
-
-def differing(certificate: Certificate) -> set[str]:
-    return {one.property for one in certificate.findings if one.ok is False}
-
-
-def measured(certificate: Certificate) -> dict[str, str | None]:
-    return {one.property: one.measured for one in certificate.findings}
 
 
 # NATs that are what they are declared to be
@@ -142,11 +144,7 @@ def test_a_router_that_lets_nothing_through_is_found() -> None:
 def test_links_that_take_time_or_lose_change_no_verdict(link: LinkBehavior) -> None:
     names = ["eim-apdf-endpoint", "apdm-adf-mapping", "adm-eif-endpoint"]
     topology = topology_of({name: CELLS[name] for name in names} | {"plain-linux": PLAIN_LINUX})
-    links = [
-        Link.both_ways(one.between, link) if "core" in one.between else one
-        for one in topology.links
-    ]
-    certificates = check_nats(Topology("far", topology.nodes, tuple(links)))
+    certificates = check_nats(far(topology, link))
     assert {one.nat: differing(one) for one in certificates if not one.ok} == {}
 
 
@@ -185,16 +183,6 @@ def test_behind_several_nats_and_firewalls() -> None:
 
 
 # Servers: our own, and coturn
-
-
-def _output_of(lab: Lab, node: str, *argv: str) -> str:
-    reader, writer = os.pipe()
-    with os.fdopen(reader, encoding="utf-8") as output:
-        process = lab.spawn(node, argv, stdout=writer)
-        os.close(writer)
-        text = output.read()
-        assert process.wait(DEADLINE_S) == 0, text
-    return text
 
 
 @contextmanager
@@ -241,10 +229,8 @@ def test_our_prober_says_the_same_of_coturn_and_of_our_own_server(tmp_path: Path
         for server in (_own_server, _coturn):
             with server(lab, tmp_path):
                 for name in behaviors:
-                    text = _output_of(
-                        lab, f"{name}-a", "quicpipe-lab", "nat-check", "--server", primary, "--json"
-                    )
-                    report = json.loads(text)
+                    argv = ["quicpipe-lab", "nat-check", "--server", primary, "--json"]
+                    report = json.loads(output_of(lab, f"{name}-a", argv))
                     assert report["other"] == f"{SERVICE_ADDRESSES[1]}:3479"
                     said.setdefault(name, []).append(
                         {one["property"]: one["measured"] for one in report["properties"]}

@@ -17,15 +17,14 @@ from quicpipe_lab.model.ipv6 import SERVICE_ADDRESSES_V6
 from quicpipe_lab.model.nat import (
     FilteringBehavior,
     Ipv6Behavior,
-    MappingRefresh,
     NatBehavior,
-    UnsolicitedReaction,
 )
 from quicpipe_lab.model.nat_certificate import Certificate
 from quicpipe_lab.model.nat_measurement import Property
 from quicpipe_lab.model.topology import CORE, Firewall, Host, Link, Nat, Node, Topology
 from quicpipe_lab.resources import find_topology
-from tests.backends.netns.remote import DEADLINE_S
+from tests.backends.nat_behaviors import ROUTERS, differing
+from tests.backends.netns.remote import output_of
 
 pytestmark = pytest.mark.netns
 
@@ -33,23 +32,9 @@ EIF, ADF, APDF = FilteringBehavior
 NONE, ROUTED, NPTV6, NAT66, NAT64 = Ipv6Behavior
 LIFETIME_S = 2.0
 
-ROUTERS: Mapping[str, NatBehavior] = {
-    "routed": NatBehavior(),
-    "open": NatBehavior(filtering=EIF, unsolicited=UnsolicitedReaction.PORT_UNREACHABLE),
-    "careful": NatBehavior(filtering=ADF, unsolicited=UnsolicitedReaction.ADMIN_PROHIBITED),
-    "both-ways": NatBehavior(refresh=MappingRefresh.BOTH),
-    "prefix": NatBehavior(ipv6=NPTV6),
-    "masks": NatBehavior(ipv6=NAT66),
-    "without": NatBehavior(ipv6=NONE),
-}
-
 
 def over_ipv6(certificates: list[Certificate]) -> dict[str, Certificate]:
     return {one.nat: one for one in certificates if one.family is Family.IPV6}
-
-
-def differing(certificate: Certificate) -> set[str]:
-    return {one.property for one in certificate.findings if one.ok is False}
 
 
 def dual_stack(behaviors: Mapping[str, NatBehavior]) -> Topology:
@@ -154,12 +139,6 @@ def test_outside_the_lab_against_a_server_with_ipv6() -> None:
 
 
 def seen_from(lab: Lab, node: str, server: str) -> dict[str, str]:
-    reader, writer = os.pipe()
     check = ["quicpipe-lab", "nat-check", "--server", f"[{server}]:3478", "--json"]
-    process = lab.spawn(node, check, stdout=writer)
-    os.close(writer)
-    with os.fdopen(reader) as output:
-        report = json.load(output)
-    assert process.wait(DEADLINE_S) == 0
-    process.close()
+    report = json.loads(output_of(lab, node, check))
     return {one["property"]: one["measured"] for one in report["properties"]}

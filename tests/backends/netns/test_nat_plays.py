@@ -4,35 +4,20 @@ Those that take time are left to test_nat_refresh.py and to the simulator, as is
 """
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 
-from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.model.address import TransportAddress
 from tests.backends.nat_plays import PLAYS
 from tests.backends.nat_script import NOBODY_LISTENS, Script
 from tests.backends.netns.nat_scene import POLL_S, Home, homes
-from tests.backends.netns.remote import DEADLINE_S, Sockets, port_of, sockets_of
+from tests.backends.netns.remote import DEADLINE_S, IP_RECVERR, Sockets, port_of
 
 pytestmark = pytest.mark.netns
 
-IP_RECVERR = 11  # ip(7); the socket module has no name for it
 
 SHORT = [one for one in PLAYS if "wait" not in one[2] and "reboot" not in one[2]]
 TOPOLOGY = homes({str(number): behavior for number, (_, behavior, _) in enumerate(SHORT)})
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab(TOPOLOGY) as lab:
-        yield lab
-
-
-@pytest.fixture
-def sockets(lab: Lab) -> Iterator[Sockets]:
-    with sockets_of(lab) as made:
-        yield made
 
 
 class KernelScene:

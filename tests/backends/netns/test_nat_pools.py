@@ -1,10 +1,7 @@
 """Several external addresses, and who has which (RFC 4787, 4.1 and REQ-2)."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.model.nat import (
     AddressPooling,
     FilteringBehavior,
@@ -13,7 +10,7 @@ from quicpipe_lab.model.nat import (
     PortAssignment,
 )
 from tests.backends.netns.nat_scene import Home, homes
-from tests.backends.netns.remote import DEADLINE_S, Sockets, port_of, sockets_of
+from tests.backends.netns.remote import DEADLINE_S, Sockets, port_of
 
 pytestmark = pytest.mark.netns
 
@@ -35,18 +32,6 @@ BEHAVIORS = {
     ),
 }
 TOPOLOGY = homes(BEHAVIORS)
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab(TOPOLOGY) as lab:
-        yield lab
-
-
-@pytest.fixture
-def sockets(lab: Lab) -> Iterator[Sockets]:
-    with sockets_of(lab) as made:
-        yield made
 
 
 @pytest.mark.parametrize("name", ["paired", "paired-apdm", "preserving", "block"])

@@ -2,7 +2,6 @@
 
 import socket
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,7 +10,7 @@ from quicpipe_lab.errors import UnsupportedBehaviorError
 from quicpipe_lab.model.nat import MappingBehavior, NatBehavior, PortAssignment
 from quicpipe_lab.model.nat_presets import PRESETS
 from tests.backends.netns.nat_scene import Home, homes, wait_while
-from tests.backends.netns.remote import Sockets, port_of, sockets_of, take_all
+from tests.backends.netns.remote import Sockets, port_of, take_all
 
 pytestmark = pytest.mark.netns
 
@@ -42,18 +41,6 @@ BEHAVIORS = {
     "linux": PRESETS["linux-masquerade"],
 }
 TOPOLOGY = homes(BEHAVIORS)
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab(TOPOLOGY) as lab:
-        yield lab
-
-
-@pytest.fixture
-def sockets(lab: Lab) -> Iterator[Sockets]:
-    with sockets_of(lab) as made:
-        yield made
 
 
 @pytest.mark.parametrize(("name", "step"), [("step-1", 1), ("step-4", 4)])

@@ -1,31 +1,16 @@
 """Every preset goes up in one lab and is what it is called."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.model.nat import FilteringBehavior, MappingBehavior, UnsolicitedReaction
 from quicpipe_lab.model.nat_presets import PRESETS
 from tests.backends.netns.nat_scene import Home, homes
-from tests.backends.netns.remote import Sockets, port_of, sockets_of
+from tests.backends.netns.remote import Sockets, port_of
 
 pytestmark = pytest.mark.netns
 
 EIF, ADF, APDF = FilteringBehavior
 TOPOLOGY = homes(PRESETS)
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab(TOPOLOGY) as lab:
-        yield lab
-
-
-@pytest.fixture
-def sockets(lab: Lab) -> Iterator[Sockets]:
-    with sockets_of(lab) as made:
-        yield made
 
 
 @pytest.mark.parametrize("name", PRESETS)

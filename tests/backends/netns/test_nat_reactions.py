@@ -2,11 +2,9 @@
 
 import errno
 import socket
-from collections.abc import Iterator
 
 import pytest
 
-from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.model.nat import (
     FilteringBehavior,
     FilterScope,
@@ -18,11 +16,10 @@ from quicpipe_lab.model.nat import (
 )
 from quicpipe_lab.model.nat_presets import PRESETS
 from tests.backends.netns.nat_scene import Home, homes
-from tests.backends.netns.remote import Sockets, port_of, sockets_of, take_all
+from tests.backends.netns.remote import IP_RECVERR, Sockets, port_of, take_all
 
 pytestmark = pytest.mark.netns
 
-IP_RECVERR = 11  # ip(7); the socket module has no name for it
 EIM, ADM, APDM = MappingBehavior
 EIF, ADF, APDF = FilteringBehavior
 PORT_UNREACHABLE, ADMIN_PROHIBITED = 3, 13
@@ -61,18 +58,6 @@ BEHAVIORS = {
     "linux": PRESETS["linux-masquerade"],
 }
 TOPOLOGY = homes(BEHAVIORS)
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab(TOPOLOGY) as lab:
-        yield lab
-
-
-@pytest.fixture
-def sockets(lab: Lab) -> Iterator[Sockets]:
-    with sockets_of(lab) as made:
-        yield made
 
 
 def icmp_error(raw: socket.socket) -> tuple[str, int, int]:

@@ -2,11 +2,10 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.model.nat import (
     FilteringBehavior,
     FilterScope,
@@ -16,7 +15,7 @@ from quicpipe_lab.model.nat import (
     PortAssignment,
 )
 from tests.backends.netns.nat_scene import POLL_S, Home, homes
-from tests.backends.netns.remote import Sockets, sockets_of, take_all
+from tests.backends.netns.remote import Sockets, take_all
 
 pytestmark = pytest.mark.netns
 
@@ -56,18 +55,6 @@ BEHAVIORS = {
     "pool": NatBehavior(ADM, mapping_lifetime_s=LIFETIME_S, refresh=BOTH, external_addresses=2),
 }
 TOPOLOGY = homes(BEHAVIORS)
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab(TOPOLOGY) as lab:
-        yield lab
-
-
-@pytest.fixture
-def sockets(lab: Lab) -> Iterator[Sockets]:
-    with sockets_of(lab) as made:
-        yield made
 
 
 def passes(server: socket.socket, inside: socket.socket, to: tuple[str, int]) -> bool:

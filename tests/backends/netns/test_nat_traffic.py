@@ -1,18 +1,24 @@
 """What passes a NAT besides the nine cells: other protocols, other NATs, and time."""
 
-import os
 import shutil
 import socket
 import struct
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.model.nat import FilteringBehavior, NatBehavior, PortAssignment
 from quicpipe_lab.model.topology import Host, Link, Nat, Relay, Topology
-from tests.backends.netns.remote import DEADLINE_S, Sockets, port_of, sockets_of, take_all
+from tests.backends.netns.remote import (
+    DEADLINE_S,
+    IP_RECVERR,
+    Sockets,
+    accepted,
+    output_of,
+    port_of,
+    take_all,
+)
 
 pytestmark = pytest.mark.netns
 
@@ -54,18 +60,6 @@ def lower_address(name: str) -> str:
 RELAY = lower_address("relay")
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab(TOPOLOGY) as lab:
-        yield lab
-
-
-@pytest.fixture
-def sockets(lab: Lab) -> Iterator[Sockets]:
-    with sockets_of(lab) as made:
-        yield made
-
-
 def test_nat_behind_nat(sockets: Sockets) -> None:
     inside, server, other = (sockets.udp(name) for name in ("alice", "relay", "relay"))
     inside.sendto(b"out", (RELAY, port_of(server)))
@@ -78,27 +72,24 @@ def test_nat_behind_nat(sockets: Sockets) -> None:
     assert inside.recvfrom(2048) == (b"another port", (RELAY, port_of(other)))
 
 
-def test_datagrams_are_whole(sockets: Sockets) -> None:
-    """Checksums are right on every way in, whether conntrack translates or ``inbound`` does."""
+@pytest.mark.parametrize("size_bytes", [1280, 5120], ids=["one packet", "fragments"])
+def test_datagrams_are_whole(sockets: Sockets, size_bytes: int) -> None:
+    """Checksums are right on every way in, whether conntrack translates or ``inbound`` does; and
+    fragments pass in both directions, to strangers' datagrams too (RFC 4787, REQ-14)."""
     inside, server, other = (sockets.udp(name) for name in ("alice", "relay", "relay"))
-    data = bytes(range(256)) * 5
+    data = bytes(range(256)) * (size_bytes // 256)
     inside.sendto(data, (RELAY, port_of(server)))
-    received, seen = server.recvfrom(2048)
+    received, seen = server.recvfrom(8192)
     assert received == data
     for sender in (server, other):
         sender.sendto(data, seen)
-        assert inside.recv(2048) == data
+        assert inside.recv(8192) == data
 
 
 @pytest.mark.parametrize("host", ["alice", "carol"])
 def test_tcp_goes_out(sockets: Sockets, host: str) -> None:
-    listener = sockets.tcp("relay")
-    listener.listen()
     client = sockets.tcp(host)
-    client.connect((RELAY, port_of(listener)))
-    served, _ = listener.accept()
-    with served:
-        served.settimeout(DEADLINE_S)
+    with accepted(sockets.tcp("relay"), client, RELAY) as served:
         client.sendall(b"question")
         assert served.recv(100) == b"question"
         served.sendall(b"answer")
@@ -122,7 +113,7 @@ def test_no_hairpin(sockets: Sockets) -> None:
     inside, server, neighbour = (sockets.udp(name) for name in ("carol", "relay", "carol"))
     inside.sendto(b"out", (RELAY, port_of(server)))
     _, seen = server.recvfrom(2048)
-    neighbour.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR
+    neighbour.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
     neighbour.sendto(b"hairpin", seen)
     server.sendto(b"fence", seen)
     assert inside.recv(2048) == b"fence"
@@ -135,11 +126,7 @@ def test_a_port_that_another_mapping_has_is_not_shared(lab: Lab, sockets: Socket
     """Where the kernel's random choice hits one, the datagram is lost and the next draws again."""
 
     def nft(commands: str) -> None:
-        text = os.memfd_create("commands")
-        os.write(text, commands.encode())
-        os.lseek(text, 0, os.SEEK_SET)
-        assert lab.spawn("brief", ["nft", "-f", "-"], stdin=text).wait(DEADLINE_S) == 0
-        os.close(text)
+        output_of(lab, "brief", ["nft", "-f", "-"], given=commands)
 
     inside, server, other = sockets.udp("bob"), sockets.udp("relay"), sockets.udp("alice")
     for first in range(1024, 65536, _PORTS_AT_ONCE):
@@ -214,18 +201,6 @@ def test_icmp_errors_find_their_way(sockets: Sockets, host: str) -> None:
     server.send(b"nobody is there any more")
     with pytest.raises(ConnectionRefusedError):
         server.recv(100)
-
-
-def test_datagrams_longer_than_packets(sockets: Sockets) -> None:
-    """RFC 4787, REQ-14: fragments pass in both directions, to strangers' datagrams too."""
-    inside, server, other = (sockets.udp(name) for name in ("alice", "relay", "relay"))
-    data = bytes(range(256)) * 20
-    inside.sendto(data, (RELAY, port_of(server)))
-    received, seen = server.recvfrom(8192)
-    assert received == data
-    for sender in (server, other):
-        sender.sendto(data, seen)
-        assert inside.recv(8192) == data
 
 
 @pytest.mark.parametrize("name", ["plain", "brief"])

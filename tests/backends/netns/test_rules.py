@@ -1,7 +1,6 @@
 """A NAT's rules in their readable form, and that the kernel gets what they say."""
 
 import itertools
-import os
 import shutil
 
 import pytest
@@ -21,7 +20,7 @@ from quicpipe_lab.model.nat import (
 )
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.topology import Host, Link, Nat, Topology
-from tests.backends.netns.remote import DEADLINE_S
+from tests.backends.netns.remote import output_of
 
 PLACE = NatPlace("core", ["198.18.0.6"], ["192.168.0.6"])
 
@@ -156,16 +155,5 @@ def test_most_rules_are_plain_nft() -> None:
 
 def _listing(lab: Lab, node: str, load: str) -> str:
     """What ``nft list ruleset`` says on a node, there to have the text loaded first."""
-    ours, theirs = os.pipe()
-    text = os.memfd_create("text")
-    os.write(text, f"flush ruleset\n{load}\n".encode())
-    os.lseek(text, 0, os.SEEK_SET)
     script = "nft -f - && nft list ruleset" if load else "nft list ruleset"
-    process = lab.spawn(node, ["sh", "-c", script], stdin=text, stdout=theirs)
-    os.close(text)
-    os.close(theirs)
-    with os.fdopen(ours) as file:
-        listing = file.read()
-    assert process.wait(DEADLINE_S) == 0
-    process.close()
-    return listing
+    return output_of(lab, node, ["sh", "-c", script], given=f"flush ruleset\n{load}\n")

@@ -10,7 +10,7 @@ import pytest
 
 from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.backends.netns.naming import hosts_file, places
-from tests.backends.netns.remote import DEADLINE_S
+from tests.backends.netns.remote import DEADLINE_S, output_of
 from tests.nobody import python_of_nobody
 
 pytestmark = pytest.mark.netns
@@ -20,12 +20,9 @@ _COVERED = [Path("/etc", name) for name in ("hosts", "resolv.conf", "hostname", 
 
 def said_on(lab: Lab, node: str, script: str, exit_code: int = 0) -> list[str]:
     """The lines that a shell script writes there."""
-    output = os.memfd_create("output")
-    with os.fdopen(output, "r+") as file:
-        process = lab.spawn(node, ["sh", "-c", script], stdout=output, stderr=output)
-        assert process.wait(DEADLINE_S) == exit_code
-        file.seek(0)
-        return file.read().splitlines()
+    return output_of(
+        lab, node, ["sh", "-c", f"exec 2>&1; {script}"], exit_code=exit_code
+    ).splitlines()
 
 
 @pytest.mark.parametrize("node", ["core", "relay", "nat-a", "alice"])

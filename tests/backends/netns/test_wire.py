@@ -27,7 +27,7 @@ from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.link_model import Drop, LinkModel
 from quicpipe_lab.model.topology import CORE, Host, Link, Topology
 from quicpipe_lab.shell.packet_ring import enter_network_namespace
-from tests.backends.netns.remote import DEADLINE_S, Sockets, port_of, sockets_of, take_all
+from tests.backends.netns.remote import DEADLINE_S, Sockets, accepted, port_of, sockets_of, take_all
 
 pytestmark = pytest.mark.netns
 
@@ -178,10 +178,7 @@ def test_tcp_passes_as_real_packets_and_arrives_whole() -> None:
     data = os.urandom(1 << 20)
     with link_with(LinkBehavior(delay_s=0.001), LinkBehavior(delay_s=0.001)) as path:
         server, client = path.sockets.tcp("a"), path.sockets.tcp(CORE)
-        server.listen(1)
-        client.connect((path.to_a[0], port_of(server)))
-        accepted, _ = server.accept()
-        accepted.settimeout(DEADLINE_S)
+        served = accepted(server, client, path.to_a[0])
         received = bytearray()
         client.setblocking(False)
         rest = memoryview(data)
@@ -189,8 +186,8 @@ def test_tcp_passes_as_real_packets_and_arrives_whole() -> None:
             if rest:
                 with suppress(BlockingIOError):
                     rest = rest[client.send(rest) :]
-            received += accepted.recv(1 << 20)
-        accepted.close()
+            received += served.recv(1 << 20)
+        served.close()
         counters = path.lab.link_counters()
     assert received == data
     down = counters[CORE, "a"]

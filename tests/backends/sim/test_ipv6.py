@@ -5,61 +5,9 @@ from ipaddress import IPv6Address
 import pytest
 
 from quicpipe_lab.model.address import TransportAddress
-from quicpipe_lab.model.ipv6 import Ipv6Addresses
-from quicpipe_lab.model.nat import FilteringBehavior, Ipv6Behavior, NatBehavior
-from quicpipe_lab.model.topology import Firewall, Host, Link, Nat, Topology
+from tests.backends.dual_stack import ADDRESSES, TOPOLOGY, address
 from tests.backends.sim.home import Socket
 from tests.backends.sim.wiring import Wiring
-
-NONE, NPTV6, NAT66 = Ipv6Behavior.NONE, Ipv6Behavior.NPTV6, Ipv6Behavior.NAT66
-TOPOLOGY = Topology(
-    "six",
-    (
-        Host("server"),
-        Host("stranger"),
-        Nat("routed"),
-        Host("a-routed"),
-        Nat("open", NatBehavior(filtering=FilteringBehavior.ENDPOINT_INDEPENDENT)),
-        Host("a-open"),
-        Nat("prefix", NatBehavior(ipv6=NPTV6)),
-        Firewall("within"),
-        Host("a-prefix"),
-        Host("b-prefix"),
-        Nat("masks", NatBehavior(ipv6=NAT66)),
-        Host("a-masks"),
-        Host("b-masks"),
-        Nat("without", NatBehavior(ipv6=NONE)),
-        Host("a-without"),
-        Firewall("office"),
-        Nat("inner"),
-        Host("a-inner"),
-    ),
-    tuple(
-        Link(ends)
-        for ends in (
-            ("core", "server"),
-            ("core", "stranger"),
-            ("core", "routed"),
-            ("routed", "a-routed"),
-            ("core", "open"),
-            ("open", "a-open"),
-            ("core", "prefix"),
-            ("prefix", "within"),
-            ("within", "a-prefix"),
-            ("prefix", "b-prefix"),
-            ("core", "masks"),
-            ("masks", "a-masks"),
-            ("masks", "b-masks"),
-            ("core", "without"),
-            ("without", "a-without"),
-            ("core", "office"),
-            ("office", "inner"),
-            ("inner", "a-inner"),
-        )
-    ),
-    dual_stack=True,
-)
-ADDRESSES = Ipv6Addresses(TOPOLOGY)
 
 
 class Six(Wiring):
@@ -71,7 +19,7 @@ class Six(Wiring):
 
     def udp6(self, name: str, port: int = 0) -> Socket:
         """At the node's own address, as the model has it."""
-        return self.udp(name, port, str(ADDRESSES.uplinks[name].lower_address))
+        return self.udp(name, port, address(name))
 
     def external(self, inside: Socket) -> TransportAddress:
         """As the server sees it."""
@@ -138,7 +86,7 @@ def test_nptv6_and_icmp_errors() -> None:
 def test_nat66_is_plain_masquerading() -> None:
     six = Six()
     a, b = six.udp6("a-masks", 5000), six.udp6("b-masks", 5000)
-    masks = str(ADDRESSES.uplinks["masks"].lower_address)
+    masks = address("masks")
     assert six.external(a) == (masks, 5000)
     moved = six.external(b)
     assert moved.host == masks

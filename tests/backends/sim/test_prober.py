@@ -14,40 +14,29 @@ from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import (
     FilteringBehavior,
-    Ipv6Behavior,
     MappingBehavior,
-    MappingRefresh,
     NatBehavior,
-    UnsolicitedReaction,
 )
 from quicpipe_lab.model.nat_certificate import MAPPINGS_NEEDED, Certificate
 from quicpipe_lab.model.nat_measurement import Property
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.topology import Firewall, Host, Link, Topology
 from quicpipe_lab.resources import find_topology, topology_names
-from tests.backends.nat_behaviors import CELLS, LIES, OTHERS, PLAIN_LINUX, STACKED
+from tests.backends.nat_behaviors import (
+    CELLS,
+    LIES,
+    OTHERS,
+    PLAIN_LINUX,
+    ROUTERS,
+    STACKED,
+    differing,
+    far,
+    measured,
+)
 
 EIM, ADM, APDM = MappingBehavior
 EIF, ADF, APDF = FilteringBehavior
-NONE, ROUTED, NPTV6, NAT66, NAT64 = Ipv6Behavior
 ALL = {**CELLS, **OTHERS, **{f"preset-{name}": one for name, one in PRESETS.items()}}
-ROUTERS = {
-    "routed": NatBehavior(),
-    "open": NatBehavior(filtering=EIF, unsolicited=UnsolicitedReaction.PORT_UNREACHABLE),
-    "careful": NatBehavior(filtering=ADF, unsolicited=UnsolicitedReaction.ADMIN_PROHIBITED),
-    "both-ways": NatBehavior(refresh=MappingRefresh.BOTH),
-    "prefix": NatBehavior(ipv6=NPTV6),
-    "masks": NatBehavior(ipv6=NAT66),
-    "without": NatBehavior(ipv6=NONE),
-}
-
-
-def differing(certificate: Certificate) -> set[str]:
-    return {one.property for one in certificate.findings if one.ok is False}
-
-
-def measured(certificate: Certificate) -> dict[str, str | None]:
-    return {one.property: one.measured for one in certificate.findings}
 
 
 def built_and_declared(built: Topology, declared: Topology) -> list[Certificate]:
@@ -103,11 +92,7 @@ def test_a_router_that_lets_nothing_through_is_found() -> None:
 )
 def test_links_that_take_time_or_lose_change_no_verdict(link: LinkBehavior) -> None:
     topology = topology_of({**CELLS, "plain-linux": PLAIN_LINUX})
-    links = [
-        Link.both_ways(one.between, link) if "core" in one.between else one
-        for one in topology.links
-    ]
-    certificates = certify(Topology("far", topology.nodes, tuple(links)))
+    certificates = certify(far(topology, link))
     assert {one.nat: differing(one) for one in certificates if not one.ok} == {}
 
 
