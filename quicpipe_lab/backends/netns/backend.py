@@ -13,7 +13,7 @@ from quicpipe_lab.backends.carried import RELAY_PORT, carried
 from quicpipe_lab.backends.journal import Journal
 from quicpipe_lab.backends.netns.actor import OOB_FD, Actor
 from quicpipe_lab.backends.netns.certification import Certification
-from quicpipe_lab.backends.netns.lab import Lab
+from quicpipe_lab.backends.netns.lab import Lab, Process
 from quicpipe_lab.backends.netns.reactor import Reactor
 from quicpipe_lab.backends.netns.recording import Recording
 from quicpipe_lab.backends.netns.xdp_link import require_root
@@ -133,7 +133,8 @@ class _Run:
     def begin(self) -> None:
         """See Stage.begin."""
         if self._certification is not None:
-            self._script.judge(self._certification.finish)
+            certification = self._certification
+            self._script.judge(lambda: certification.finish(self._await_prober))
         relay = self.actors.get("relay") or self._start_relay()
         pinned = ["--relay-fingerprint", self._fingerprint(relay)]
 
@@ -158,6 +159,17 @@ class _Run:
         self._reactor.own(from_dialer)
         self._reactor.watch_reading(from_dialer, lambda: self._carry(from_dialer, into_accepter))
         self._start_dialer(trust, dialer_writes)
+
+    def _await_prober(self, process: Process, within_s: float) -> None:
+        """Under the scenario's deadline, as everything."""
+        exit_fd = process.exit_fd
+        self._reactor.watch_reading(exit_fd, lambda: self._reactor.unwatch(exit_fd))
+        try:
+            self._script.until(
+                lambda: process.poll() is not None, within_s, "the NATs to be measured"
+            )
+        finally:
+            self._reactor.unwatch(exit_fd)
 
     def _relay_of(self, peer: str) -> list[str]:
         return ["--relay", str(TransportAddress(self.scenario.relay_host(peer), RELAY_PORT))]

@@ -5,8 +5,9 @@ Certification is made, and awaited only when its verdict is: the lab can get rea
 """
 
 import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from quicpipe_lab.backends.ending import ending
 from quicpipe_lab.backends.netns.lab import Lab, Process
@@ -30,6 +31,8 @@ _LONGEST_IDLE = 1.5
 """How long the tests of a lifetime take, in lifetimes, and some."""
 
 Measurements = dict[Vantage, NatMeasurement]
+Wait = Callable[[Process, float], object]
+"""Until a program has ended, for so many seconds at most."""
 
 
 class Certification:
@@ -42,12 +45,12 @@ class Certification:
         self._batches = _batches(self._prospect.wanted())
         self._running = self._start_next()
 
-    def finish(self) -> list[Certificate]:
+    def finish(self, wait: Wait = Process.wait) -> list[Certificate]:
         """The verdict on each NAT, over each family. Raises QuicpipeLabError where a program
-        failed."""
+        failed, and what ``wait`` does, where it took too long."""
         measured: Measurements = {}
         while self._running is not None:
-            measured |= self._running.finish()
+            measured |= self._running.finish(wait)
             self._running = self._start_next()
         return self._prospect.certificates(measured)
 
@@ -87,30 +90,27 @@ class _Program:
         self._deadline_s = time.monotonic() + _DEADLINE_S + _LONGEST_IDLE * longest_s
         namespaces = lab.namespaces()
         self._complaints = os.memfd_create("nat-probe")
-        self._output, output_writer = os.pipe()
+        self._output = os.memfd_create("nat-probe")  # nobody has to read on meanwhile
         self._files = [self._complaints, self._output]
         try:
             self._process: Process = lab.spawn(
                 CORE,
                 ["quicpipe-lab", "_nat-probe", job.dumps()],
-                stdout=output_writer,
+                stdout=self._output,
                 stderr=self._complaints,
                 extra_fds={number: namespaces[node] for node, number in nodes.items()},
             )
         except BaseException:
-            self.close()
+            self._close_files()
             raise
-        finally:
-            os.close(output_writer)
 
-    def finish(self) -> Measurements:
-        """Wait for what it has to say."""
+    def finish(self, wait: Wait) -> Measurements:
+        """What it has to say in the end."""
         try:
-            with os.fdopen(os.dup(self._output), encoding="utf-8") as reader:
-                text = reader.read()
-            status = self._process.wait(max(_POLL_S, self._deadline_s - time.monotonic()))
-            if status != 0:
-                said = os.pread(self._complaints, 65536, 0).decode("utf-8", "replace")
+            wait(self._process, max(_POLL_S, self._deadline_s - time.monotonic()))
+            text = _text_of(self._output)
+            if (status := self._process.wait(0.0)) != 0:
+                said = _text_of(self._complaints)
                 raise QuicpipeLabError(
                     f"the NATs could not be probed: the prober ended {ending(status, said)}"
                 )
@@ -120,10 +120,20 @@ class _Program:
         return {vantage: measured[name] for name, vantage in self._names.items()}
 
     def close(self) -> None:
-        """Give back the files; it ends when it finds nobody to tell. Idempotent."""
+        """End it, where it still runs, and give back the files. Idempotent."""
+        if self._files:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.close()
+        self._close_files()
+
+    def _close_files(self) -> None:
         for fd in self._files:
             os.close(fd)
         self._files = []
+
+
+def _text_of(file: int) -> str:
+    return os.pread(file, os.fstat(file).st_size, 0).decode("utf-8", "replace")
 
 
 def _view(

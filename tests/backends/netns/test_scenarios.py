@@ -276,6 +276,28 @@ def test_a_program_that_a_full_disk_keeps_from_saying_why_is_spoken_for(tmp_path
     assert done.returncode == 3
 
 
+def test_certifying_is_under_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prober is stopped, and so would never end."""
+    spawn = Lab.spawn
+    probers: list[Process] = []
+
+    def stopping(lab: Lab, node: str, argv: Sequence[str], **options: Any) -> Process:
+        process = spawn(lab, node, argv, **options)
+        if argv[1] == "_nat-probe":
+            process.send_signal(signal.SIGSTOP)
+            probers.append(process)
+        return process
+
+    monkeypatch.setattr(Lab, "spawn", stopping)
+    scenario = dataclasses.replace(resources.find_scenario("nat-to-nat"), deadline_s=2.0)
+    result = base.run(scenario, run_dir=tmp_path, certify=True)
+    assert result.outcome is Outcome.FAILED
+    assert result.failure == (
+        "waited in vain for the NATs to be measured (the scenario's deadline)"
+    )
+    assert len(probers) == 1
+
+
 def test_two_runs_at_one_moment_have_folders_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
