@@ -11,37 +11,16 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
-from typing import Protocol, runtime_checkable
 
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.protocol.machine import Machine, Searcher
 
 MAX_BATCH = 64
 """Datagrams taken in before the machine may answer: enough to spare system calls, few enough that
 acknowledgements stay prompt."""
 BUFFER_BYTES = 4 * 1024 * 1024
 _MAX_DATAGRAM_BYTES = 65536
-
-
-class Machine(Protocol):
-    """aioquic's calls, less events: those are for whoever owns the machine."""
-
-    def receive_datagram(self, data: bytes, source: TransportAddress, now: float, /) -> None: ...
-    def datagrams_to_send(self, now: float, /) -> list[tuple[bytes, TransportAddress]]: ...
-    def get_timer(self) -> float | None: ...
-    def handle_timer(self, now: float, /) -> None: ...
-
-
-@runtime_checkable
-class Searcher(Protocol):
-    """What a machine that may need further sockets has besides; see protocol/endpoint.py."""
-
-    def receive_datagram(
-        self, data: bytes, source: TransportAddress, now: float, via: int = 0, /
-    ) -> None: ...
-    def extra_datagrams_to_send(self) -> list[tuple[int, bytes, TransportAddress]]: ...
-    @property
-    def extra_sockets(self) -> frozenset[int]: ...
 
 
 def split_host_port(text: str, default_port: int | None = None) -> tuple[str, int]:

@@ -9,7 +9,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.nat import (
@@ -18,33 +18,13 @@ from quicpipe_lab.model.nat import (
     MappingBehavior,
     NatBehavior,
 )
+from quicpipe_lab.protocol.machine import Machine, Searcher
 
 TICK_S = 1e-6
 """Timers fire this much late: float rounding in loss detection otherwise re-arms one instant."""
 
 MAX_FIRES_A_MS = 50
 """A machine whose timer fires more often has a stuck timer."""
-
-
-class Machine(Protocol):
-    """The five calls, less events."""
-
-    def receive_datagram(self, data: bytes, source: TransportAddress, now: float, /) -> None: ...
-    def datagrams_to_send(self, now: float, /) -> list[tuple[bytes, TransportAddress]]: ...
-    def get_timer(self) -> float | None: ...
-    def handle_timer(self, now: float, /) -> None: ...
-
-
-@runtime_checkable
-class Searcher(Protocol):
-    """The calls of a machine that may search ports (protocol/endpoint.py)."""
-
-    def receive_datagram(
-        self, data: bytes, source: TransportAddress, now: float, via: int = 0, /
-    ) -> None: ...
-    def extra_datagrams_to_send(self) -> list[tuple[int, bytes, TransportAddress]]: ...
-    @property
-    def extra_sockets(self) -> frozenset[int]: ...
 
 
 @dataclass

@@ -5,13 +5,9 @@ same remote one, and else takes another: RFC 4787 4.2.1's port overloading.
 """
 
 from quicpipe_lab.backends.netns.blueprint import Chain, Set, Table
-from quicpipe_lab.errors import UnsupportedBehaviorError
 from quicpipe_lab.model.nat import (
-    HIGHEST_PORT,
-    LOWEST_PORT,
     MappingRefresh,
     NatBehavior,
-    UnsolicitedReaction,
 )
 
 _RAW, _FILTER, _SOURCE_NAT, _AFTER_NAT = -300, 0, 100, 150
@@ -29,7 +25,6 @@ def plain_table(wan: str) -> Table:
 
 def overloading_table(behavior: NatBehavior, wan: str, lifetime_s: int) -> Table:
     """The same without that: what no inside host has asked for is dropped before conntrack."""
-    _refuse(behavior)
     udp_in = [f'iifname "{wan}"', "meta l4proto udp"]
     udp_out = [f'oifname "{wan}"', "meta l4proto udp"]
     flow_in, flow_out = "udp dport . ip saddr . udp sport", "udp sport . ip daddr . udp dport"
@@ -65,20 +60,3 @@ def overloading_table(behavior: NatBehavior, wan: str, lifetime_s: int) -> Table
             ),
         ],
     )
-
-
-def _refuse(behavior: NatBehavior) -> None:
-    """What only mappings of one's own could have; conntrack knows flows."""
-    wanted = {
-        "unsolicited": UnsolicitedReaction.DROP,
-        "port_range": (LOWEST_PORT, HIGHEST_PORT),
-        "port_parity": False,
-        "external_addresses": 1,
-        "mappings_per_subscriber": None,
-    }
-    for field, value in wanted.items():
-        if getattr(behavior, field) != value:
-            raise UnsupportedBehaviorError(
-                f"{field} with overloaded ports (RFC 4787, 4.2.1): conntrack, which shares the"
-                " ports, does not have it"
-            )

@@ -16,6 +16,7 @@ So the sets hold the truth, and conntrack's flows are a cache of it for outbound
 
 from typing import NamedTuple
 
+from quicpipe_lab.backends.nat_support import require_support
 from quicpipe_lab.backends.netns import masquerade_rules, port_rules
 from quicpipe_lab.backends.netns.blueprint import Chain, Set, Table
 from quicpipe_lab.backends.netns.keys import Keys, concatenate, types_of
@@ -93,16 +94,11 @@ def conntrack_sysctls(behavior: NatBehavior) -> list[list[str]]:
 
 
 def _refuse(behavior: NatBehavior) -> None:
-    plain = behavior.unsolicited is UnsolicitedReaction.CONNTRACK
     if behavior.port_contiguity:
         raise UnsupportedBehaviorError(
             "port_contiguity (RFC 4787, 4.2.3): nftables cannot reserve the ports beside one"
         )
-    if behavior.answered_lifetime_s is not None and not plain:
-        raise UnsupportedBehaviorError(
-            "answered_lifetime_s: only plain Linux (unsolicited = 'conntrack') keeps flows that"
-            " were answered longer than others"
-        )
+    require_support(behavior)
 
 
 def whole_seconds(lifetime_s: float, field: str) -> int:

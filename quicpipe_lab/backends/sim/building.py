@@ -2,6 +2,7 @@
 
 from ipaddress import ip_network
 
+from quicpipe_lab.backends import nat_support
 from quicpipe_lab.backends.sim import nat64
 from quicpipe_lab.backends.sim.clock import Clock
 from quicpipe_lab.backends.sim.firewall import FirewallHooks
@@ -20,8 +21,6 @@ from quicpipe_lab.model.ipv6 import SERVICE_ADDRESSES_V6, Ipv6Addresses, firewal
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.link_model import LinkModel
 from quicpipe_lab.model.nat import (
-    HIGHEST_PORT,
-    LOWEST_PORT,
     Hairpinning,
     Ipv6Behavior,
     NatBehavior,
@@ -226,29 +225,9 @@ def require_support(link: str, behavior: LinkBehavior) -> None:
 
 
 def _refuse(behavior: NatBehavior) -> None:
-    """What no NAT here is, and what conntrack's cannot be."""
+    """What no NAT is here, and what none is anywhere."""
     if behavior.port_contiguity:
         raise UnsupportedBehaviorError(
             "port_contiguity (RFC 4787, 4.2.3): the simulator's NATs do not have it"
         )
-    plain = behavior.unsolicited is UnsolicitedReaction.CONNTRACK
-    if behavior.answered_lifetime_s is not None and not plain:
-        raise UnsupportedBehaviorError(
-            "answered_lifetime_s: only plain Linux (unsolicited = 'conntrack') keeps flows that"
-            " were answered longer than others"
-        )
-    if plain or behavior.port_assignment is not PortAssignment.PRESERVING_OVERLOADING:
-        return
-    wanted = {
-        "unsolicited": UnsolicitedReaction.DROP,
-        "port_range": (LOWEST_PORT, HIGHEST_PORT),
-        "port_parity": False,
-        "external_addresses": 1,
-        "mappings_per_subscriber": None,
-    }
-    for field, value in wanted.items():
-        if getattr(behavior, field) != value:
-            raise UnsupportedBehaviorError(
-                f"{field} with overloaded ports (RFC 4787, 4.2.1): conntrack, which shares the"
-                " ports, does not have it"
-            )
+    nat_support.require_support(behavior)

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Protocol
 
 from quicpipe_lab.backends.sim.clock import Clock, Scheduled
 from quicpipe_lab.backends.sim.network import SimHost
 from quicpipe_lab.backends.sim.udp_socket import UdpSocket
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.endpoint import Endpoint
+from quicpipe_lab.protocol.machine import Machine
 
 TICK_S = 1e-6
 """Timers fire so much late: float rounding in loss detection otherwise re-arms one instant."""
@@ -20,15 +20,6 @@ is taken together."""
 
 Fired = Callable[[str, float], None]
 """Told of every timer that went off: the node, and when."""
-
-
-class Machine(Protocol):
-    """aioquic's calls, less events: those are for whoever owns the machine."""
-
-    def receive_datagram(self, data: bytes, source: TransportAddress, now: float, /) -> None: ...
-    def datagrams_to_send(self, now: float, /) -> list[tuple[bytes, TransportAddress]]: ...
-    def get_timer(self) -> float | None: ...
-    def handle_timer(self, now: float, /) -> None: ...
 
 
 class Driver:
