@@ -13,6 +13,9 @@ CONNECTION_ID_LENGTH = 12
 KEY_LENGTH = 16
 """Bytes of a key made here, and the least that a relay takes."""
 
+LAST_INDEX = 2**32 - 1
+"""An ID's index has 4 bytes."""
+
 RELAY_BIT = 0x80
 """The first byte's high bit: set on the IDs of connections with the relay, clear between peers."""
 

@@ -5,6 +5,9 @@ is bound to that connection's address while this is validated, and outlives the 
 long as its address goes on sending, and ``linger_s`` more. The key is a secret between client and
 relay: who presents it again may take the lease over once its connection is gone, or from the same
 address at any time. While the connection lives, anybody else gets 409.
+
+A lease holds a window of its key's IDs. A client that asks for later ones gives back those before
+its ``first``, so that a peer connection may use up any number of IDs and hold few.
 """
 
 import heapq
@@ -13,7 +16,7 @@ from collections import deque
 from collections.abc import Hashable
 
 from quicpipe_lab.model.address import TransportAddress
-from quicpipe_lab.protocol.connection_id import ConnectionIdGenerator
+from quicpipe_lab.protocol.connection_id import LAST_INDEX, ConnectionIdGenerator
 from quicpipe_lab.protocol.forwarding import Forwarder
 from quicpipe_lab.protocol.relay_events import Bound, Expired, Registered, RelayEvent, Unbound
 from quicpipe_lab.protocol.relay_limits import RelayLimits
@@ -22,17 +25,27 @@ from quicpipe_lab.protocol.wire import Registration, RequestError
 
 
 class _Lease:
-    """``address`` is None while it is bound to none. ``client`` is None once that is gone."""
+    """``connection_ids`` are those from index ``first`` on. ``address`` is None while they are
+    bound to none. ``client`` is None once that is gone."""
 
-    __slots__ = ("address", "client", "connection_ids", "ids", "key", "left_s")
+    __slots__ = ("address", "client", "connection_ids", "first", "ids", "key", "left_s")
 
     def __init__(self, key: bytes, ids: ConnectionIdGenerator) -> None:
         self.key = key
         self.ids = ids
+        self.first = 1
         self.connection_ids: tuple[bytes, ...] = ()
         self.address: TransportAddress | None = None
         self.client: Hashable | None = None
         self.left_s = 0.0
+
+    def window(self, num: int, first: int) -> tuple[int, tuple[bytes, ...], int, int]:
+        """What a registration leaves: the first index, the IDs that stay, and from which index
+        to before which there are new ones."""
+        first = max(first, self.first)
+        end = self.first + len(self.connection_ids)
+        kept = self.connection_ids[first - self.first :]
+        return first, kept, max(first, end), max(num + 1, end)
 
 
 class Registrar:
@@ -51,46 +64,49 @@ class Registrar:
     def register(
         self, registration: Registration, client: Hashable, address: TransportAddress, now: float
     ) -> None:
-        """Bind the first ``num`` IDs of the key to the client's validated address.
+        """Bind the IDs ``first`` to ``num`` of the key to the client's validated address. To ask
+        for fewer takes nothing away, and what was given back stays so: requests may overtake.
 
         Raises RequestError: 403 for an address that nothing may be sent to, 409 where another
         holds the key, 429 beyond a quota, 503 where the store is full; then nothing has changed.
         """
-        key, num = registration
+        key, num, first = registration
         if address in self._forwarder.own_addresses:
             raise RequestError(403, "that is the relay's own address")
         lease = self._leases.get(key)
         if lease is None:
             lease = _Lease(key, ConnectionIdGenerator(key, relay_leg=False, length=self._id_length))
         self._check_holder(lease, client, address)
-        new = max(0, num - len(lease.connection_ids))
-        self._check_quota(lease, client, new)
+        first, kept, start, stop = lease.window(num, first)
+        self._check_quota(lease, client, len(kept), stop - start)
+        if num > LAST_INDEX:
+            raise RequestError(400, f"a key has {LAST_INDEX} connection IDs")
 
-        added = tuple(lease.ids.next() for _ in range(new))
-        connection_ids = lease.connection_ids + added
+        added = tuple(map(lease.ids.at, range(start, stop)))
+        connection_ids = kept + added
         try:
             self._forwarder.bind(Association(connection_ids, address), lease, now)
-        except (AssociationConflictError, StoreFullError) as error:
-            lease.ids.issued -= new
-            if isinstance(error, StoreFullError):
-                raise RequestError(503, "the relay is full") from None
+        except StoreFullError:
+            raise RequestError(503, "the relay is full") from None
+        except AssociationConflictError:
             raise RequestError(409, "another client holds one of these connection IDs") from None
         self._hand_over(lease, client)
-        moved = lease.address is not None and lease.address != address
-        if lease.address is not None and moved:
-            self.events.append(Unbound(lease.connection_ids, lease.address))
-        fresh = added if lease.address == address else connection_ids
-        lease.connection_ids, lease.address = connection_ids, address
+        stays = lease.address == address
+        gone = lease.connection_ids[: first - lease.first] if stays else lease.connection_ids
+        self._unbind(lease, gone)
+        lease.first, lease.connection_ids, lease.address = first, connection_ids, address
+        fresh = added if stays else connection_ids
         if fresh:
             self.events.append(Bound(fresh, address))
-        self.events.append(Registered(address, len(connection_ids), new))
+        self.events.append(Registered(address, len(connection_ids), stop - start))
 
     def move(self, client: Hashable, address: TransportAddress | None, now: float) -> None:
         """The client's validated address is another one now, or (None) no validated one."""
         for lease in self._by_client.get(client, {}).values():
             if lease.address == address:
                 continue
-            self._unbind(lease)
+            self._unbind(lease, lease.connection_ids)
+            lease.address = None
             if address is not None and address not in self._forwarder.own_addresses:
                 self._forwarder.bind(Association(lease.connection_ids, address), lease, now)
                 lease.address = address
@@ -123,7 +139,7 @@ class Registrar:
                 self._expire_later(lease, over_s)
                 continue
             address = lease.address
-            self._unbind(lease)
+            self._unbind(lease, lease.connection_ids)
             del self._leases[lease.key]
             if address is not None:
                 self.events.append(Expired(len(lease.connection_ids), address))
@@ -135,13 +151,13 @@ class Registrar:
             return
         raise RequestError(409, "another client holds this key")
 
-    def _check_quota(self, lease: _Lease, client: Hashable, new: int) -> None:
+    def _check_quota(self, lease: _Lease, client: Hashable, kept: int, new: int) -> None:
         limits = self._limits
         if new > limits.ids_per_call:
             raise RequestError(429, f"at most {limits.ids_per_call} new connection IDs a call")
         held = self._by_client.get(client, {})
         others = sum(len(one.connection_ids) for one in held.values() if one is not lease)
-        if others + len(lease.connection_ids) + new > limits.ids_per_owner:
+        if others + kept + new > limits.ids_per_owner:
             raise RequestError(429, f"at most {limits.ids_per_owner} connection IDs a client")
 
     def _hand_over(self, lease: _Lease, client: Hashable) -> None:
@@ -151,12 +167,12 @@ class Registrar:
         self._leases[lease.key] = lease
         self._by_client.setdefault(client, {})[lease.key] = lease
 
-    def _unbind(self, lease: _Lease) -> None:
-        if lease.address is None:
+    def _unbind(self, lease: _Lease, connection_ids: tuple[bytes, ...]) -> None:
+        """Those of the IDs that are bound to the lease's address are so no more."""
+        if lease.address is None or not connection_ids:
             return
-        self._forwarder.unbind(Association(lease.connection_ids, lease.address), lease)
-        self.events.append(Unbound(lease.connection_ids, lease.address))
-        lease.address = None
+        self._forwarder.unbind(Association(connection_ids, lease.address), lease)
+        self.events.append(Unbound(connection_ids, lease.address))
 
     def _expire_later(self, lease: _Lease, at_s: float) -> None:
         heapq.heappush(self._expiring, (at_s, next(self._order), lease))

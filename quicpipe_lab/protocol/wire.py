@@ -92,15 +92,23 @@ class RequestError(Exception):
 
 
 class Registration(NamedTuple):
-    """The first ``num`` connection IDs of ``key`` belong to whoever asks."""
+    """The connection IDs ``first`` to ``num`` of ``key`` belong to whoever asks, who has no use
+    any more for those before ``first``.
+
+    The original has no ``first`` and ignores it: its relay goes on to forward to all ``num``.
+    """
 
     key: bytes
     num: int
+    first: int = 1
 
 
 def encode_registration(registration: Registration) -> bytes:
     """The body of the request, as the original's ``encoding/json`` writes it."""
-    body = {"key": _to_base64(registration.key), "num": registration.num}
+    key, num, first = registration
+    body: dict[str, Any] = {"key": _to_base64(key), "num": num}
+    if first > 1:
+        body["first"] = first
     return json.dumps(body, separators=(",", ":")).encode()
 
 
@@ -112,13 +120,16 @@ def decode_registration(body: bytes) -> Registration:
         data = _json_object(body)
         key = _from_base64(data["key"])
         num = data["num"]
+        first = data.get("first", 1)
     except (ValueError, KeyError) as error:
         raise RequestError(400, f"not a registration: {error}") from None
     if not KEY_LENGTH <= len(key) <= hashlib.blake2b.MAX_KEY_SIZE:
         raise RequestError(400, f"the key has {len(key)} bytes, not {KEY_LENGTH} to 64")
     if not isinstance(num, int) or isinstance(num, bool) or num < 1:
         raise RequestError(400, "num is not a positive integer")
-    return Registration(key, num)
+    if not isinstance(first, int) or isinstance(first, bool) or not 1 <= first <= num:
+        raise RequestError(400, "first is not an integer from 1 to num")
+    return Registration(key, num, first)
 
 
 # The out-of-band envelope

@@ -116,8 +116,10 @@ class Client:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.ask("POST", "/v1/register", data, headers)
 
-    def register(self, key: bytes, num: int, headers: dict[str, str] | None = None) -> Answer:
-        return self.post(encode_registration(Registration(key, num)), headers)
+    def register(
+        self, key: bytes, num: int, headers: dict[str, str] | None = None, *, first: int = 1
+    ) -> Answer:
+        return self.post(encode_registration(Registration(key, num, first)), headers)
 
 
 class Network:

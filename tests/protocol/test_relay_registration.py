@@ -90,6 +90,11 @@ def test_bodies_as_go_writes_them(body: bytes) -> None:
         (b'{"key":"AAECAwQFBgcICQoLDA0ODw==","num":65}', 429),
         (b'{"key":"AAECAwQFBgcICQoLDA0ODw==","num":4294967297}', 429),
         (b'{"key":"AAECAwQFBgcICQoLDA0ODw==","num":1' + b"0" * 4000 + b"}", 429),
+        (b'{"key":"AAECAwQFBgcICQoLDA0ODw==","num":9,"first":0}', 400),
+        (b'{"key":"AAECAwQFBgcICQoLDA0ODw==","num":9,"first":10}', 400),
+        (b'{"key":"AAECAwQFBgcICQoLDA0ODw==","num":9,"first":null}', 400),
+        (b'{"key":"AAECAwQFBgcICQoLDA0ODw==","num":9,"first":true}', 400),
+        (b'{"key":"AAECAwQFBgcICQoLDA0ODw==","num":4294967296,"first":4294967290}', 400),
         (b"[" * 8000, 400),
         (b"\xff\xfe", 400),
         (b"x" * 8193, 413),
@@ -142,6 +147,95 @@ def test_topping_up_and_quotas() -> None:
     assert [len(one.connection_ids) for one in network.of(Bound)] == [64, 64, 64, 64]
     assert network.bound_to(KEY, 256) == client.address
     assert network.bound_to(KEY, 257) is None
+
+
+class TestGivingBack:
+    """A client that asks for later IDs gives back those before its ``first``."""
+
+    def test_a_window_that_slides_for_ever(self) -> None:
+        network = Network()
+        client = network.client()
+        for first in range(1, 2000, 40):
+            assert client.register(KEY, first + 63, first=first).status == 200
+            assert len(network.store) == 64
+            assert network.bound_to(KEY, first - 1) is None
+            assert network.bound_to(KEY, first) == client.address
+            assert network.bound_to(KEY, first + 63) == client.address
+        bound = {one for event in network.of(Bound) for one in event.connection_ids}
+        gone = {one for event in network.of(Unbound) for one in event.connection_ids}
+        assert bound - gone == set(ids(KEY, first + 63)[-64:])
+
+    def test_quotas_count_what_is_held(self) -> None:
+        network = Network()
+        client = network.client()
+        for num in (64, 128, 192, 256):
+            assert client.register(KEY, num).status == 200
+        assert client.register(KEY, 300, first=44).status == 429  # 257
+        assert network.bound_to(KEY, 1) == client.address  # which has changed nothing
+        assert client.register(KEY, 300, first=45).status == 200
+        assert client.register(OTHER_KEY, 1).status == 429
+        assert client.register(KEY, 365, first=300).status == 429  # 65 new ones
+        assert client.register(KEY, 364, first=300).status == 200
+        assert client.register(OTHER_KEY, 64).status == 200
+
+    def test_what_was_given_back_stays_so(self) -> None:
+        """Requests may overtake one another: each has its own stream."""
+        network = Network()
+        client = network.client()
+        assert client.register(KEY, 64).status == 200
+        assert client.register(KEY, 100, first=50).status == 200
+        assert client.register(KEY, 64).status == 200
+        assert client.register(KEY, 30, first=20).status == 200
+        assert network.bound_to(KEY, 49) is None
+        assert network.bound_to(KEY, 100) == client.address
+        assert len(network.store) == 51
+
+    def test_a_relay_that_has_forgotten_begins_where_it_is_asked_to(self) -> None:
+        network = Network()
+        client = network.client()
+        assert client.register(KEY, 1063, first=1000).status == 200
+        assert network.bound_to(KEY, 999) is None
+        assert network.bound_to(KEY, 1000) == client.address
+
+    def test_all_may_be_given_back_for_later_ones(self) -> None:
+        network = Network()
+        client = network.client()
+        assert client.register(KEY, 10).status == 200
+        assert client.register(KEY, 30, first=21).status == 200
+        assert [network.bound_to(KEY, one) for one in (10, 11, 20)] == [None] * 3
+        assert len(network.store) == 10
+        assert client.register(KEY, 2**32 - 1, first=2**32 - 1).status == 200
+        assert network.bound_to(KEY, 2**32 - 1) == client.address
+
+    def test_what_moves_and_is_given_back_at_once(self) -> None:
+        network = Network()
+        before = network.client("203.0.113.1", 1)
+        assert before.register(KEY, 20).status == 200
+        before.quic.close()
+        network.advance(2)
+        after = network.client("203.0.113.9", 1)
+        assert after.register(KEY, 30, first=15).status == 200
+        assert network.bound_to(KEY, 14) is None
+        assert network.bound_to(KEY, 15) == after.address
+        assert network.events[-3:] == [
+            Unbound(tuple(ids(KEY, 20)), before.address),
+            Bound(tuple(ids(KEY, 30)[14:]), after.address),
+            Registered(after.address, 16, 10),
+        ]
+
+
+def test_who_lost_its_ids_to_a_successor_sends_no_more() -> None:
+    """The relay is closed: only who is registered sends through it."""
+    network = Network()
+    before, peer = network.client("203.0.113.1", 1), network.client("203.0.113.2", 1)
+    assert before.register(KEY, 1).status == peer.register(OTHER_KEY, 1).status == 200
+    before.quic.close()
+    network.advance(2)
+    after = network.client("203.0.113.9", 1)
+    assert after.register(KEY, 1).status == 200
+    assert {one.address for one in network.relay.senders()} == {after.address, peer.address}
+    network.inject(b"\x41" + ids(OTHER_KEY, 1)[0] + b"data", before.address)
+    assert peer.address not in network.delivered
 
 
 def test_too_many_requests_of_one_host() -> None:

@@ -123,15 +123,19 @@ class TestInitial:
 
 
 class TestRegistration:
-    @given(st.binary(min_size=16, max_size=64), st.integers(1, 2**31))
-    def test_round_trip(self, key: bytes, num: int) -> None:
-        registration = Registration(key, num)
+    @given(st.binary(min_size=16, max_size=64), st.integers(1, 2**31), st.integers(0, 2**31))
+    def test_round_trip(self, key: bytes, first: int, more: int) -> None:
+        registration = Registration(key, first + more, first)
         assert decode_registration(encode_registration(registration)) == registration
 
     def test_as_go_writes_it(self) -> None:
         """json.Marshal of struct{Key []byte `json:"key"`; Num int `json:"num"`}."""
         body = encode_registration(Registration(bytes(range(240, 256)), 10))
         assert body == b'{"key":"8PHy8/T19vf4+fr7/P3+/w==","num":10}'
+
+    def test_what_is_given_back_is_a_field_that_go_ignores(self) -> None:
+        body = encode_registration(Registration(bytes(range(240, 256)), 320, 250))
+        assert body == b'{"key":"8PHy8/T19vf4+fr7/P3+/w==","num":320,"first":250}'
 
     @given(st.binary(max_size=100) | json_values.map(lambda value: json.dumps(value).encode()))
     def test_anything(self, body: bytes) -> None:
@@ -140,15 +144,16 @@ class TestRegistration:
         except RequestError as error:
             assert error.status in (400, 413)
 
-    @given(json_values, json_values)
-    def test_any_fields(self, key: object, num: object) -> None:
+    @given(json_values | st.just("A" * 22 + "=="), json_values, json_values)
+    def test_any_fields(self, key: object, num: object, first: object) -> None:
+        body = json.dumps({"key": key, "num": num, "first": first})
         try:
-            registration = decode_registration(json.dumps({"key": key, "num": num}).encode())
+            registration = decode_registration(body.encode())
         except RequestError as error:
             assert error.status == 400
             return
         assert 16 <= len(registration.key) <= 64
-        assert registration.num >= 1
+        assert 1 <= registration.first <= registration.num
 
     def test_a_number_of_more_digits_than_python_reads(self) -> None:
         body = b'{"key":"AAECAwQFBgcICQoLDA0ODw==","num":' + b"9" * 5000 + b"}"
