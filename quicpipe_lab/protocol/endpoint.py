@@ -60,8 +60,6 @@ from quicpipe_lab.protocol.relay_leg import REGISTER_STEP, RelayLeg
 from quicpipe_lab.protocol.signalling import Search, Signalling
 from quicpipe_lab.protocol.wire import parse_invariants
 
-REGISTER_LIMIT = 256
-"""The most that a relay grants one owner."""
 REGISTER_RESERVE = 16
 """When so few registered IDs are left unminted, the next step is asked for: twice the eight that
 a connection holds at once."""
@@ -334,6 +332,7 @@ class Endpoint(ABC):
         if self._peer is not None:
             self._handle_peer_events(self._peer, now)
             self._look_for_direct_path()
+            self._peer.mint_upto(self.relay.registered)
             self._register_more()
         self._take_direct_events(now)
         while (command := self.direct.next_command()) is not None:
@@ -439,7 +438,7 @@ class Endpoint(ABC):
                     # We never got away from it, for want of a connection ID.
                     self._return_pending = False
                     self.direct.moved(command.address, now)
-                elif self._can_return:
+                else:
                     self._peer.probe(command.address)
             case CommandKind.ABANDON:
                 assert command.address is not None
@@ -450,13 +449,6 @@ class Endpoint(ABC):
                 self._send_control(self._signalling.search(self.direct.round, self.direct.offer))
             case CommandKind.NEW_ROUND:
                 self._begin_round(self.direct.round)
-
-    @property
-    def _can_return(self) -> bool:
-        """Whether the relay will know the IDs that both sides use after two more moves: away from
-        it, and back. Each move uses up an ID of either side, and a relay binds so many only."""
-        assert self._peer is not None
-        return max(self._ids.issued, self._peer.peer_issued_ids) <= REGISTER_LIMIT - 2
 
     def _return_to_relay(self, now: float) -> None:
         assert self._peer is not None
@@ -486,10 +478,13 @@ class Endpoint(ABC):
         self._events.append(PathChanged(direct, after, rtt_s))
 
     def _register_more(self) -> None:
-        minted = self._ids.issued
-        if minted + REGISTER_RESERVE > self._requested and self._requested < REGISTER_LIMIT:
+        """Each move uses up an ID of either side. The peer gets none of ours that the relay does
+        not know, so neither leaves the relay without a way back; and the relay, which binds so
+        many of one owner only, gets back those that the peer has retired."""
+        if self._ids.issued + REGISTER_RESERVE > self._requested:
             self._requested += REGISTER_STEP
-            self.relay.register(self._requested)
+            oldest = 1 if self._peer is None else self._peer.oldest_id
+            self.relay.register(self._requested, oldest)
 
     def _count(self, size: int, address: TransportAddress) -> None:
         if address == self.config.relay:

@@ -8,7 +8,9 @@ from quicpipe_lab.protocol.error_names import transport_error
 
 @dataclass(frozen=True, slots=True)
 class RelayRegistered:
-    """The relay forwards to us. ``observed``: where it saw us, None if it does not say."""
+    """The relay forwards to us. ``num``: how many of our connection IDs it was asked to know, those
+    that were given back since among them. ``observed``: where it saw us, None if it does not say.
+    """
 
     num: int
     observed: TransportAddress | None

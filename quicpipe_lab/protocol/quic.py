@@ -23,7 +23,11 @@ from cryptography.hazmat.primitives import hashes
 
 from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.model.address import TransportAddress
-from quicpipe_lab.protocol.connection_id import CONNECTION_ID_LENGTH, ConnectionIdGenerator
+from quicpipe_lab.protocol.connection_id import (
+    CONNECTION_ID_LENGTH,
+    LAST_INDEX,
+    ConnectionIdGenerator,
+)
 
 RandomBytes = Callable[[int], bytes]
 """A source of randomness: from a number of bytes to that many."""
@@ -87,6 +91,7 @@ class Connection(QuicConnection):
             original_destination_connection_id=original_destination_connection_id,
         )
         self._ids = ids
+        self._last_id = LAST_INDEX
         self._farewell: list[tuple[bytes, Any]] = []
         self._host_cids[0].cid = ids.next()
         self.host_cid = self._host_cids[0].cid
@@ -113,18 +118,29 @@ class Connection(QuicConnection):
         return self._ids.issued
 
     @property
-    def peer_issued_ids(self) -> int:
-        """How many connection IDs the peer has minted so far, as far as we have heard of them."""
-        return max(self._peer_cid_sequence_numbers, default=0) + 1
+    def oldest_id(self) -> int:
+        """Index of the oldest ID that the peer has not retired. Sequence numbers (RFC 9000, 5.1.1)
+        count from 0, indices from 1."""
+        return int(self._host_cids[0].sequence_number) + 1
 
     @property
     def current_ids(self) -> list[bytes]:
         """The IDs by which the peer may address this side now."""
         return [entry.cid for entry in self._host_cids]
 
+    def mint_upto(self, index: int) -> None:
+        """Let the peer have our IDs up to an index and no later ones; without this it gets as many
+        as it takes."""
+        self._last_id = index
+        if self._handshake_complete:
+            self._replenish_connection_ids()
+
     def _replenish_connection_ids(self) -> None:
-        known = len(self._host_cids)
+        known, limit = len(self._host_cids), self._remote_active_connection_id_limit
+        left = max(0, self._last_id - self._ids.issued)
+        self._remote_active_connection_id_limit = min(limit, known + left)
         super()._replenish_connection_ids()
+        self._remote_active_connection_id_limit = limit
         for entry in self._host_cids[known:]:
             entry.cid = self._ids.next()
 
@@ -178,8 +194,8 @@ class Connection(QuicConnection):
 
         It is what aioquic does with a preferred address (RFC 9000, 9.6), for any address and any
         number of times; probing the same one again repeats the PATH_CHALLENGE (8.2.1). False
-        where it cannot be done yet: the handshake is not confirmed, or the peer has not supplied
-        enough IDs. The last spare ID is kept for the way back to the relay.
+        where it cannot be done yet: the handshake is not confirmed, or either side has not
+        supplied enough IDs. The last spare ones are kept for the way back to the relay.
         """
         path = next((one for one in self._network_paths if one.addr == address), None)
         if path is not None and path is self._network_paths[0]:
@@ -187,7 +203,8 @@ class Connection(QuicConnection):
         if path is not None and path.peer_cid is not None and not path.is_validated:
             path.local_challenge_sent = False
             return True
-        if not self.is_confirmed or len(self._peer_cid_available) < 2:
+        spare = min(len(self._peer_cid_available), len(self._host_cids) - 1)
+        if not self.is_confirmed or spare < 2:
             return False
         if path is not None:
             self._network_paths.remove(path)
@@ -270,6 +287,11 @@ class Connection(QuicConnection):
             self._moved(before)
 
     def _moved(self, before: QuicNetworkPath) -> None:
+        # What was kept for paths that came to nothing would be kept for ever.
+        for path in self._network_paths[1:]:
+            if path.peer_cid is not None:
+                self._retire_peer_cid(path.peer_cid)
+                path.peer_cid = None
         # RFC 9000, 9.4: a change of the port alone is most likely a NAT rebinding on the same path.
         if before.addr[0] != self._network_paths[0].addr[0]:
             self._recovery.start_path(self._packet_number)

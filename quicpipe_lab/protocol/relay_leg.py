@@ -163,9 +163,10 @@ class RelayLeg:
         self._http: H3Connection | None = None
         self._queue: deque[tuple[Request, int]] = deque()
         self._responses: dict[int, tuple[Response, Request, int]] = {}
+        self._first = 1
         self._wanted = self._asked = 0
         self.registered = 0
-        """How many of our connection IDs the relay has bound."""
+        """The index up to which the relay has bound our connection IDs."""
         self.observed: TransportAddress | None = None
         self._challenger: Connection | None = None
         """A second connection, beside one that does not answer. Whichever does first stays."""
@@ -191,15 +192,17 @@ class RelayLeg:
         self._retry_at = self._ask_again_at = None
         self._attempt_ends_at = now + ATTEMPT_S if self.registered else None
 
-    def register(self, num: int) -> None:
-        """Bind the first ``num`` connection IDs of the key to where the relay sees us.
+    def register(self, num: int, first: int = 1) -> None:
+        """Bind the connection IDs ``first`` to ``num`` of the key to where the relay sees us, and
+        give back those before ``first``.
 
         In steps that the relay grants in one call, each from where the last one ended: after a
         reconnection it may have forgotten us, and is asked from the beginning.
         """
-        for upto in range(self._asked + REGISTER_STEP, num + REGISTER_STEP, REGISTER_STEP):
-            step = min(upto, num)
-            self._queue.append((self._request_hook(Registration(self._key, step)), step))
+        self._first = first
+        start = max(self._asked, first - 1)
+        for upto in range(start + REGISTER_STEP, num + REGISTER_STEP, REGISTER_STEP):
+            self._ask_for(min(upto, num))
         self._wanted = self._asked = num
         self._flush_requests()
 
@@ -215,9 +218,10 @@ class RelayLeg:
             self._keep_unanswered()
             self._connect_anew(now)
         else:
-            registration = Registration(self._key, self.registered)
-            self._queue.append((self._request_hook(registration), self.registered))
-            self._flush_requests()
+            self._ask_for(self.registered)
+            # What was refused meanwhile may be granted now.
+            self._asked = self.registered
+            self.register(self._wanted, self._first)
 
     def request(self, request: Request) -> None:
         """Any other request; it ends in MailboxAnswered."""
@@ -316,7 +320,11 @@ class RelayLeg:
     def _ask_for_all(self) -> None:
         self._asked = 0
         if self._wanted:
-            self.register(self._wanted)
+            self.register(self._wanted, self._first)
+
+    def _ask_for(self, num: int) -> None:
+        registration = Registration(self._key, num, self._first)
+        self._queue.append((self._request_hook(registration), num))
 
     @property
     def _challenge_at(self) -> float | None:

@@ -21,6 +21,7 @@ from quicpipe_lab.protocol.events import (
 from quicpipe_lab.protocol.port_search import SearchLimits
 from quicpipe_lab.protocol.relay import Relay
 from quicpipe_lab.protocol.relay_leg import RelayTrust
+from quicpipe_lab.protocol.relay_limits import RelayLimits
 from quicpipe_lab.shell.certificates import fingerprint, identity
 from tests.protocol.world import Site, TestNat, World
 
@@ -109,13 +110,14 @@ class Pair:
             "host_addresses": (address,),
         }
 
-    def replace_relay(self) -> None:
+    def replace_relay(self, limits: RelayLimits | None = None) -> None:
         """A relay that knows nobody, at the relay's address."""
         self.relay = Relay(
             certificate=CERTIFICATE,
             private_key=PRIVATE_KEY,
             random=self.random.randbytes,
             own_addresses=(RELAY,),
+            limits=limits,
         )
         self.world.add(Site("relay", self.relay, RELAY))
 

@@ -14,7 +14,6 @@ from quicpipe_lab.model.nat import (
     NatBehavior,
 )
 from quicpipe_lab.model.nat_presets import PRESETS
-from quicpipe_lab.protocol import endpoint
 from quicpipe_lab.protocol.control import PunchMessage
 from quicpipe_lab.protocol.direct_states import State
 from quicpipe_lab.protocol.events import (
@@ -262,22 +261,6 @@ def test_a_path_that_does_not_stand_validation_is_left_and_said_to_be_left() -> 
     assert pair.run_until_direct()
     assert pair.world.run(30, lambda: not pair.accepter.is_direct)
     assert [one.direct for one in pair.received["bob"].of(PathChanged)] == [True, False]
-
-
-def test_leaves_the_relay_only_while_it_will_know_the_way_back(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A relay binds so many IDs of one owner; each move uses one up at either side."""
-    monkeypatch.setattr(endpoint, "REGISTER_LIMIT", 64)
-    pair = Pair(HOME, HOME).connect()
-    moves = 0
-    while pair.run_until_direct(60):
-        moves += 1
-        pair.world.drop = lambda one, other, _: {one, other} == {"alice", "bob"}
-        assert pair.world.run(10, lambda: not pair.accepter.is_direct)
-        pair.world.drop = lambda *_: False
-    assert moves > 20
-    assert pair.echoed(b"by way of the relay for ever")
 
 
 def test_the_relay_is_kept_warm_while_the_path_is_direct() -> None:

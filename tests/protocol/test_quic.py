@@ -125,6 +125,59 @@ def test_ids_come_from_the_generator_on_both_sides(wire: Wire) -> None:
         assert connection.issued_ids == 8
 
 
+def test_the_oldest_id_is_the_first_that_is_not_retired(wire: Wire) -> None:
+    assert wire.client.oldest_id == wire.server.oldest_id == 1
+    assert wire.client.probe(OTHER)
+    wire.settle_all()
+    for connection in (wire.client, wire.server):
+        assert connection.oldest_id == 2
+        assert connection.current_ids[0] == connection._ids.at(2)
+
+
+def test_no_id_is_minted_beyond_what_is_allowed(wire: Wire) -> None:
+    wire.server.mint_upto(10)
+    for address in (OTHER, SERVER, OTHER):
+        assert wire.client.probe(address)
+        wire.settle_all()
+    assert wire.server.issued_ids == 10
+    assert len(wire.server.current_ids) == 7
+    wire.server.mint_upto(12)
+    wire.settle_all()
+    assert wire.server.issued_ids == 11
+    assert wire.client._peer_cid_available[-1].cid == wire.server._ids.at(11)
+
+
+@pytest.mark.parametrize("short", ["client", "server"])
+def test_neither_side_leaves_without_an_id_for_the_way_back(wire: Wire, short: str) -> None:
+    getattr(wire, short).mint_upto(8)
+    moves = 0
+    for address in (OTHER, SERVER) * 8:
+        if not wire.client.probe(address):
+            break
+        wire.settle_all()
+        moves += 1
+    assert moves == 6
+    assert wire.client.return_to(SERVER if wire.client.address == OTHER else OTHER, wire.now)
+
+
+def test_an_id_kept_for_a_path_that_came_to_nothing_is_retired(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it would be in use for ever, with all that came after it."""
+    assert wire.client.probe(OTHER)
+    for data, address in wire.client.datagrams_to_send(wire.now):
+        assert address == tuple(OTHER)
+        wire.server.receive_datagram(data, Wire.seen_from(OTHER), wire.now)
+    wire.server.datagrams_to_send(wire.now)  # its answer is lost
+    wire.client.abandon_probe(OTHER)
+    elsewhere = TransportAddress("198.51.100.9", 5002)  # the client's NAT has forgotten it
+    monkeypatch.setattr(wire, "seen_from", lambda at: CLIENT if at == SERVER else elsewhere)
+    assert wire.client.probe(OTHER)
+    wire.settle_all()
+    assert wire.server.address == elsewhere
+    assert wire.client.oldest_id == 3  # the one of the path in use
+
+
 def test_exported_initial_is_one_datagram_with_our_id() -> None:
     client = Connection(standard_configuration(is_client=True, alpn=["x"]), ids(3))
     client.connect(SERVER, 0.0)
@@ -388,14 +441,6 @@ def test_a_damaged_packet_is_not_received() -> None:
         assert not server.has_received
         server.receive_datagram(data, CLIENT, 0.0)
         assert server.has_received is expected
-
-
-def test_the_peers_ids_are_counted(wire: Wire) -> None:
-    assert wire.client.peer_issued_ids == wire.server.issued_ids == 8
-    assert wire.client.probe(OTHER)
-    wire.settle()
-    wire.settle()
-    assert wire.client.peer_issued_ids == wire.server.issued_ids == 9
 
 
 def test_the_old_paths_packets_weigh_on_no_window_of_the_new(wire: Wire) -> None:
