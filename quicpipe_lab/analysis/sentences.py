@@ -7,6 +7,7 @@ from quicpipe_lab.model.event import Event
 _SENTENCES = {
     "lab-up": "lab is up",
     "certified": "NATs measured, all as declared",
+    "uncertified": "did not measure {router}: {reason}",
     "ready": "is ready",
     "relay-registered": "registered {num} connection IDs, seen at {observed}",
     "oob-sent": "first packet leaves out of band ({size_bytes} bytes)",

@@ -221,12 +221,15 @@ class Script:
             certificates = certify()
         except QuicpipeLabError as error:
             raise RunFailedError(str(error)) from None
-        self._record.certified = {one.name: one.summary() for one in certificates}
+        measured = [one for one in certificates if one.is_measured]
+        self._record.certified = {one.name: one.summary() for one in measured}
         for one in certificates:
             if (difference := one.difference()) is not None:
                 raise RunFailedError(difference)
-        if certificates:
-            self.note("certified", nats=[one.name for one in certificates])
+            if (doubt := one.doubt()) is not None:
+                self.note("uncertified", router=one.name, reason=doubt)
+        if measured:
+            self.note("certified", nats=[one.name for one in measured])
 
     def note_links(self, counters: Mapping[tuple[str, str], LinkCounters]) -> None:
         """What every link that behaves did with its packets."""

@@ -12,7 +12,7 @@ from quicpipe_lab.model.nat_declaration import (
     Chain,
     Declaration,
     declare_blocked,
-    mapping_limit,
+    room,
 )
 from quicpipe_lab.model.nat_measurement import NatMeasurement, Property
 from quicpipe_lab.model.result import Certified
@@ -58,6 +58,18 @@ class Certificate:
     def ok(self) -> bool:
         """Whether nothing differs."""
         return all(finding.ok is not False for finding in self.findings)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether anything was there to compare."""
+        return any(finding.ok is not None for finding in self.findings)
+
+    def doubt(self) -> str | None:
+        """Why nothing is proven, where somebody is behind it and could rely on it."""
+        if self.is_measured or not self.findings:
+            return None
+        one = self.findings[0]
+        return f"{one.property} {one.declared}: {one.remark}"
 
     def difference(self) -> str | None:
         """The first, in words."""
@@ -124,11 +136,11 @@ def uncertified(
     family: Family = Family.IPV4,
 ) -> Certificate:
     """Of one that cannot be looked at: nobody is behind it, or there are too few mappings."""
-    limit = mapping_limit(chain) if chain else None
-    if limit is None:
+    narrowest = room(chain)
+    if narrowest is None:
         return Certificate(router, host, tuple(through), (), family)
-    remark = f"too few for the tests, which need {MAPPINGS_NEEDED}"
-    finding = Finding(Property.LIMIT, str(limit), None, None, remark)
+    remark = f"too few for the tests, which need {MAPPINGS_NEEDED} mappings"
+    finding = Finding(narrowest.property, narrowest.declared, None, None, remark)
     return Certificate(router, host, tuple(through), (finding,), family)
 
 

@@ -6,6 +6,7 @@ does not add up to one word, the property is left open, with a remark that says 
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from quicpipe_lab.model import nat_measurement as words
 from quicpipe_lab.model.firewall import UdpPolicy
@@ -98,6 +99,31 @@ def mapping_limit(chain: Chain) -> int | None:
     """How many mappings a host may have at a time, if there is a limit."""
     limits = [one.mappings_per_subscriber for one in chain]
     return min((one for one in limits if one is not None), default=None)
+
+
+class Room(NamedTuple):
+    """How many mappings a host can have at a time, and which property of a NAT says so."""
+
+    mappings: int
+    property: Property
+    declared: str
+
+
+def room(chain: Chain) -> Room | None:
+    """The least on the way; None where nothing but the number of ports there are bounds it."""
+    rooms = []
+    for one in chain:
+        first, last = one.port_range
+        if one.mappings_per_subscriber is not None:
+            limit = one.mappings_per_subscriber
+            rooms.append(Room(limit, Property.LIMIT, str(limit)))
+        if (first, last) != (LOWEST_PORT, HIGHEST_PORT):
+            declared = words.port_range(one.port_range)
+            rooms.append(Room(last - first + 1, Property.PORT_RANGE, declared))
+        if one.port_block_size is not None:
+            size = one.port_block_size
+            rooms.append(Room(size, Property.PORT_ASSIGNMENT, words.block(size)))
+    return min(rooms, default=None)
 
 
 def lifetime_of(behavior: NatBehavior) -> float:

@@ -19,7 +19,7 @@ from quicpipe_lab.model.nat_declaration import (
     declare,
     declare_ipv6,
     lifetime_of,
-    mapping_limit,
+    room,
 )
 from quicpipe_lab.model.nat_measurement import NatMeasurement
 from quicpipe_lab.model.topology import SERVICE_ADDRESSES, Firewall, Host, Nat, Topology
@@ -167,5 +167,5 @@ class Prospect:
 
     def can_be_probed(self, vantage: Vantage) -> bool:
         """Not where the tests would use up the mappings that the lab's programs need."""
-        limit = mapping_limit(self.chain(vantage))
-        return limit is None or limit >= MAPPINGS_NEEDED
+        narrowest = room(self.chain(vantage))
+        return narrowest is None or narrowest.mappings >= MAPPINGS_NEEDED

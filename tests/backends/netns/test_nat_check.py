@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from quicpipe_lab.analysis.sentences import sentence
 from quicpipe_lab.backends import base
 from quicpipe_lab.backends.netns.certification import Certification
 from quicpipe_lab.backends.netns.lab import Lab
 from quicpipe_lab.backends.netns.nat_check import check_nats
 from quicpipe_lab.model.check_topology import topology_of, with_shorter_lives
+from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import (
@@ -24,6 +26,7 @@ from quicpipe_lab.model.nat import (
     MappingBehavior,
     MappingRefresh,
     NatBehavior,
+    PortAssignment,
 )
 from quicpipe_lab.model.nat_certificate import MAPPINGS_NEEDED, Certificate
 from quicpipe_lab.model.nat_measurement import Property
@@ -151,11 +154,22 @@ def test_links_that_take_time_or_lose_change_no_verdict(link: LinkBehavior) -> N
 def test_a_nat_with_few_mappings_keeps_them_for_the_lab() -> None:
     behaviors = {
         "few": NatBehavior(mappings_per_subscriber=8),
+        "one-port": NatBehavior(port_range=(5000, 5000)),
+        "block": NatBehavior(port_assignment=PortAssignment.BLOCK, port_block_size=16),
         "many": NatBehavior(APDM, mappings_per_subscriber=MAPPINGS_NEEDED),
     }
-    few, many = check_nats(topology_of(behaviors))
+    few, one_port, block, many = check_nats(topology_of(behaviors))
     assert few.ok
-    assert [(one.declared, one.measured) for one in few.findings] == [("8", None)]
+    assert few.doubt() == "mappings per host 8: too few for the tests, which need 64 mappings"
+    assert one_port.doubt() == (
+        "port range 5000 to 5000: too few for the tests, which need 64 mappings"
+    )
+    assert block.doubt() == (
+        "port assignment random in a block of 16: too few for the tests, which need 64 mappings"
+    )
+    assert few.ok
+    assert not few.is_measured
+    assert many.doubt() is None
     assert many.ok, many.difference()
     assert measured(many)[Property.MAPPING] == "APDM"
 
@@ -250,6 +264,28 @@ def test_our_prober_says_the_same_of_coturn_and_of_our_own_server(tmp_path: Path
 def short_run(name: str) -> Scenario:
     """Up to the connection, and no further."""
     return replace(find_scenario(name), steps=(), expect=Outcome.RELAYED, direct_after_bytes=10**9)
+
+
+def test_a_nat_of_one_port_is_not_measured_and_the_scenario_says_why(tmp_path: Path) -> None:
+    """Its one mapping is the peer's."""
+    scenario = find_scenario("nat-to-nat")
+    nodes = tuple(
+        replace(node, behavior=NatBehavior(port_range=(5000, 5000)))
+        if node.name == "nat-a"
+        else node
+        for node in scenario.topology.nodes
+    )
+    seen: list[Event] = []
+    topology = replace(scenario.topology, nodes=nodes)
+    result = base.run(replace(scenario, topology=topology), run_dir=tmp_path, observe=seen.append)
+    assert result.ok, result.failure
+    assert set(result.certified or {}) == {"nat-b"}
+    said = [sentence(one) for one in seen if one.name in ("certified", "uncertified")]
+    assert said == [
+        "did not measure nat-a: port range 5000 to 5000: too few for the tests, which need 64"
+        " mappings",
+        "NATs measured, all as declared",
+    ]
 
 
 def test_a_scenario_certifies_its_nats_and_keeps_the_verdict(tmp_path: Path) -> None:

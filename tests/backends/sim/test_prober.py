@@ -16,6 +16,7 @@ from quicpipe_lab.model.nat import (
     FilteringBehavior,
     MappingBehavior,
     NatBehavior,
+    PortAssignment,
 )
 from quicpipe_lab.model.nat_certificate import MAPPINGS_NEEDED, Certificate
 from quicpipe_lab.model.nat_measurement import Property
@@ -99,10 +100,21 @@ def test_links_that_take_time_or_lose_change_no_verdict(link: LinkBehavior) -> N
 def test_a_nat_with_few_mappings_keeps_them() -> None:
     behaviors = {
         "few": NatBehavior(mappings_per_subscriber=8),
+        "one-port": NatBehavior(port_range=(5000, 5000)),
+        "block": NatBehavior(port_assignment=PortAssignment.BLOCK, port_block_size=16),
         "many": NatBehavior(APDM, mappings_per_subscriber=MAPPINGS_NEEDED),
     }
-    few, many = certify(topology_of(behaviors))
-    assert [(one.declared, one.measured) for one in few.findings] == [("8", None)]
+    few, one_port, block, many = certify(topology_of(behaviors))
+    assert few.doubt() == "mappings per host 8: too few for the tests, which need 64 mappings"
+    assert one_port.doubt() == (
+        "port range 5000 to 5000: too few for the tests, which need 64 mappings"
+    )
+    assert block.doubt() == (
+        "port assignment random in a block of 16: too few for the tests, which need 64 mappings"
+    )
+    assert few.ok
+    assert not few.is_measured
+    assert many.doubt() is None
     assert many.ok, many.difference()
 
 
