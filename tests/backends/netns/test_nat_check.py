@@ -33,7 +33,7 @@ from quicpipe_lab.model.nat_measurement import Property
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Outcome, Scenario
-from quicpipe_lab.model.topology import SERVICE_ADDRESSES, Firewall, Host, Link, Topology
+from quicpipe_lab.model.topology import SERVICE_ADDRESSES, Firewall, Host, Link, Nat, Topology
 from quicpipe_lab.model.vantage import vantage_points
 from quicpipe_lab.resources import find_scenario
 from tests.backends.nat_behaviors import (
@@ -269,12 +269,8 @@ def short_run(name: str) -> Scenario:
 def test_a_nat_of_one_port_is_not_measured_and_the_scenario_says_why(tmp_path: Path) -> None:
     """Its one mapping is the peer's."""
     scenario = find_scenario("nat-to-nat")
-    nodes = tuple(
-        replace(node, behavior=NatBehavior(port_range=(5000, 5000)))
-        if node.name == "nat-a"
-        else node
-        for node in scenario.topology.nodes
-    )
+    narrow = Nat("nat-a", NatBehavior(port_range=(5000, 5000)))
+    nodes = tuple(narrow if one.name == "nat-a" else one for one in scenario.topology.nodes)
     seen: list[Event] = []
     topology = replace(scenario.topology, nodes=nodes)
     result = base.run(replace(scenario, topology=topology), run_dir=tmp_path, observe=seen.append)
