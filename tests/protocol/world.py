@@ -87,6 +87,12 @@ class Site:
     machine: Machine
     address: TransportAddress
     nat: TestNat | None = None
+    searcher: Searcher | None = field(init=False)
+    """The machine, if it is one."""
+
+    def __post_init__(self) -> None:
+        # Once: to ask a class whether it has all methods of a protocol takes as long as a datagram.
+        self.searcher = self.machine if isinstance(self.machine, Searcher) else None
 
     def address_of(self, via: int) -> TransportAddress:
         return TransportAddress(self.address.host, self.address.port + via)
@@ -125,9 +131,9 @@ class World:
         site = self.sites[name]
         for data, to in site.machine.datagrams_to_send(self.now):
             self._send(site, 0, data, TransportAddress(*to))
-        if isinstance(site.machine, Searcher):
-            for via, data, to in site.machine.extra_datagrams_to_send():
-                if via in site.machine.extra_sockets:
+        if site.searcher is not None:
+            for via, data, to in site.searcher.extra_datagrams_to_send():
+                if via in site.searcher.extra_sockets:
                     self._send(site, via, data, TransportAddress(*to))
         timer = site.machine.get_timer()
         if timer is not None:
@@ -179,8 +185,8 @@ class World:
             if via is None:
                 return
             self.log.append((self.now, site.name, other.name, data))
-            if via and isinstance(other.machine, Searcher):
-                other.machine.receive_datagram(data, source, self.now, via)
+            if via and other.searcher is not None:
+                other.searcher.receive_datagram(data, source, self.now, via)
             else:
                 other.machine.receive_datagram(data, source, self.now)
             self.pump(other.name)
