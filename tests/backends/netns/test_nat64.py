@@ -5,8 +5,8 @@ import json
 import os
 import socket
 import struct
-import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -40,6 +40,7 @@ from quicpipe_lab.model.topology import CORE, Host, Link, Nat, Node, Relay, Topo
 from quicpipe_lab.resources import find_topology
 from quicpipe_lab.shell.pcapng import read
 from tests.backends.netns.remote import DEADLINE_S, Sockets, accepted, output_of, port_of
+from tests.backends.netns.test_leaks import Caller
 
 TOPOLOGY = find_topology("nat64")
 RELAY = TOPOLOGY.uplinks["relay"].lower_address
@@ -48,14 +49,10 @@ SEEN_AS = str(TOPOLOGY.uplinks["nat-a"].lower_address)
 _IPV6 = 0x86DD
 
 
-def translators() -> set[str]:
-    """The process ids of all TAYGAs."""
-    found = set()
-    for path in Path("/proc").glob("[0-9]*/comm"):
-        with suppress(OSError):
-            if path.read_text().strip() == "tayga":
-                found.add(path.parent.name)
-    return found
+def is_a_translator(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip() == "tayga"
+    return False
 
 
 def through_nat64(address: IPv4Address) -> str:
@@ -203,11 +200,16 @@ def test_a_translator_that_does_not_start_says_why(
 
 @pytest.mark.nat64
 def test_nothing_is_left(tmp_path: Path) -> None:
-    before = sorted(os.listdir("/sys/class/net")), translators()  # noqa: PTH208
+    before = sorted(os.listdir("/sys/class/net"))  # noqa: PTH208
     command = [sys.executable, "-m", "quicpipe_lab.cli", "scenario", "nat64-to-nat", "--json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert json.loads(done.stdout)["ok"], done.stderr
-    assert (sorted(os.listdir("/sys/class/net")), translators()) == before  # noqa: PTH208
+    caller = Caller([*command, "--run-dir", str(tmp_path)], {})
+    end_s = time.monotonic() + DEADLINE_S
+    while not any(map(is_a_translator, caller.processes())):
+        assert time.monotonic() < end_s
+    said, _ = caller.process.communicate(timeout=60)
+    assert json.loads(said)["ok"]
+    assert not caller.processes()
+    assert sorted(os.listdir("/sys/class/net")) == before  # noqa: PTH208
 
 
 @pytest.mark.nat64

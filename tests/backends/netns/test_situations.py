@@ -36,10 +36,11 @@ def test_every_situation_ends_as_predicted(tmp_path: Path) -> None:
         ["endpoint", "direct", "direct"],
         ["mapping", "relayed", "relayed"],
     ]
-    again = run_cli("--situations", "--run-dir", "s", "--json", cwd=tmp_path)  # nothing is run
+    results = (tmp_path / "s" / "cells.jsonl").read_bytes()
+    again = run_cli("--situations", "--run-dir", "s", "--json", cwd=tmp_path)
+    assert (tmp_path / "s" / "cells.jsonl").read_bytes() == results  # nothing was run twice
     summary = json.loads(again.stdout)
     assert summary["as_expected"] == summary["runs"] == len(summary["situations"]) > 25
-    assert summary["wall_s"] < 1.0
     assert {one["outcome"] for one in summary["situations"]} == {"direct", "relayed", "failed"}
 
 
