@@ -22,6 +22,10 @@ _CHECK_LIMIT_S = 600.0
 _TESTS_LIMIT_S = 3600.0
 """Above pytest's own limit for each test: the last resort against a hang that it cannot end."""
 _GRACE_S = 10.0
+_SIDE_BY_SIDE = ("--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
+"""A test waits half of its time, so cores are idle unless there is another one; four on however
+many cores, for a test may have four labs of its own."""
+_SLOWEST = ("--durations=20", "--durations-min=5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,12 @@ def gates() -> list[Gate]:
         Gate("ruff check", [_script("ruff"), "check", "."]),
         Gate("mypy --strict", [_script("mypy")]),
         Gate("import-linter", [_script("lint-imports"), "--no-logo"]),
-        Gate("pytest", pytest_argv(["--cov", "--cov-report=term"]), False, _TESTS_LIMIT_S),
+        Gate(
+            "pytest",
+            pytest_argv([*_SIDE_BY_SIDE, *_SLOWEST, "--cov", "--cov-report=term"]),
+            quiet=False,
+            limit_s=_TESTS_LIMIT_S,
+        ),
     ]
 
 
