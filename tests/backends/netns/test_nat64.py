@@ -194,7 +194,7 @@ def test_a_translator_that_does_not_start_says_why(
     broken.write_text("#!/bin/sh\necho it is broken >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(QuicpipeLabError, match="tayga did not start: it is broken"):
+    with pytest.raises(QuicpipeLabError, match="tayga ended with status 1: it is broken"):
         Lab(TOPOLOGY).up()
 
 
