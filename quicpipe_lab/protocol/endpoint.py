@@ -120,6 +120,7 @@ class Endpoint(ABC):
 
     def start(self, now: float) -> None:
         """Connect to the relay and register."""
+        self.relay.expecting = True
         self.relay.connect(now)
         self._register_more()
 
@@ -352,6 +353,7 @@ class Endpoint(ABC):
         while (event := peer.next_event()) is not None:
             match event:
                 case HandshakeCompleted():
+                    self.relay.expecting = False
                     if self._check_peer(peer):
                         alpn = event.alpn_protocol or ""
                         self._events.append(Connected(alpn, peer.peer_fingerprint))
@@ -368,6 +370,7 @@ class Endpoint(ABC):
                     self._events.append(StreamRefused(stream_id, error_code))
                 case ConnectionTerminated() if not self._closed:
                     self._closed = True
+                    self.relay.expecting = False
                     self._keepalive_at = None
                     self.direct.stop()
                     self._events.append(Closed(event.error_code, event.reason_phrase))

@@ -11,7 +11,14 @@ from typing import Any, TextIO
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.congestion.base import create_congestion_control
-from aioquic.quic.connection import END_STATES, Limit, QuicConnection, QuicNetworkPath
+from aioquic.quic.connection import (
+    END_STATES,
+    Limit,
+    QuicConnection,
+    QuicConnectionState,
+    QuicNetworkPath,
+)
+from aioquic.quic.events import ConnectionTerminated, QuicEvent
 from aioquic.quic.logger import QuicLogger
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicProtocolVersion
 from aioquic.quic.packet_builder import QuicPacketBuilder
@@ -93,6 +100,7 @@ class Connection(QuicConnection):
         self._ids = ids
         self._last_id = LAST_INDEX
         self._farewell: list[tuple[bytes, Any]] = []
+        self._told_of_end = False
         self._host_cids[0].cid = ids.next()
         self.host_cid = self._host_cids[0].cid
         self._local_initial_source_connection_id = self.host_cid
@@ -271,10 +279,25 @@ class Connection(QuicConnection):
         return list(self._farewell)
 
     def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
-        """As QuicConnection's; also starts recovery afresh where the packet moved the path."""
+        """As QuicConnection's; also starts recovery afresh where the packet moved the path, and
+        tells at once that the peer has closed the connection."""
         before = self._network_paths[0] if self._network_paths else None
         super().receive_datagram(data, tuple(addr), now)
         self._note_move(before)
+        if self._state is QuicConnectionState.DRAINING and not self._told_of_end:
+            # aioquic tells when draining is over (RFC 9000, 10.2.2): three PTO, ten seconds and
+            # more on a slow path, in which nothing can come any more.
+            assert self._close_event is not None
+            self._events.append(self._close_event)
+
+    def next_event(self) -> QuicEvent | None:
+        """As QuicConnection's; of the end it tells once."""
+        event = super().next_event()
+        if isinstance(event, ConnectionTerminated):
+            if self._told_of_end:
+                return None  # the last event that there is
+            self._told_of_end = True
+        return event
 
     def handle_timer(self, now: float) -> None:
         """As QuicConnection's; also where it gives up a path (RFC 9000, 9.3.2)."""

@@ -50,6 +50,10 @@ REGISTER_STEP = 64
 ANSWER_WITHIN_S = 5.0
 """A keepalive that has no answer after so long may have gone to a relay that was started anew and
 knows nothing of our connection; it does not say so (RFC 9000, 10.3 needs a memory)."""
+EXPECTING_S = 2.0
+"""KEEPALIVE_S and ANSWER_WITHIN_S while the peer's first words are expected through the relay: a
+relay that was started anew, or a NAT that was, drops them, and whoever speaks them waits twice as
+long before each repetition (RFC 9002, 6.2.1) and gives up after few."""
 ATTEMPT_S = 15.0
 """So long does a connection after the first one try to come about, before another is tried: one's
 own timers back off, and a relay that is back after minutes should be found within seconds."""
@@ -172,6 +176,8 @@ class RelayLeg:
         """A second connection, beside one that does not answer. Whichever does first stays."""
         self._farewell: list[tuple[bytes, Any]] = []
         self._unanswered_since: float | None = None
+        self.expecting = False
+        """Whether the peer's first words are to come through the relay."""
         self._keepalive_at: float | None = None
         self._attempt_ends_at: float | None = None
         self._ask_again_at: float | None = None
@@ -279,7 +285,7 @@ class RelayLeg:
             return
         if self._keepalive_at is not None and self._keepalive_at <= now:
             self._quic.send_ping(0)
-            self._keepalive_at = now + KEEPALIVE_S
+            self._keepalive_at = now + self._keepalive_s
             if self._unanswered_since is None:
                 self._unanswered_since = now
         if self._ask_again_at is not None and self._ask_again_at <= now:
@@ -330,7 +336,11 @@ class RelayLeg:
     def _challenge_at(self) -> float | None:
         if self._unanswered_since is None or self._challenger is not None:
             return None
-        return self._unanswered_since + ANSWER_WITHIN_S
+        return self._unanswered_since + (EXPECTING_S if self.expecting else ANSWER_WITHIN_S)
+
+    @property
+    def _keepalive_s(self) -> float:
+        return EXPECTING_S if self.expecting else KEEPALIVE_S
 
     def _is_for_challenger(self, data: bytes) -> bool:
         assert self._challenger is not None
@@ -365,7 +375,7 @@ class RelayLeg:
                 self._http = H3Connection(self._quic)
                 self._retry_s = FIRST_RETRY_S
                 self._attempt_ends_at = None
-                self._keepalive_at = now + KEEPALIVE_S
+                self._keepalive_at = now + self._keepalive_s
                 self._flush_requests()
             elif isinstance(event, ConnectionTerminated):
                 self._terminated(event, now)

@@ -428,6 +428,18 @@ def test_the_end_of_a_stream_is_acknowledged_too(wire: Wire) -> None:
     assert wire.client.unacknowledged_bytes(0) == 0
 
 
+def test_the_peers_close_is_told_at_once_and_once(wire: Wire) -> None:
+    wire.client.close(error_code=5)
+    wire.step()
+    assert wire.server.is_over
+    ends = [event for event in wire.events if isinstance(event, ConnectionTerminated)]
+    assert [event.error_code for event in ends] == [5]
+    draining_ends_at = wire.server.get_timer()
+    assert draining_ends_at is not None
+    wire.server.handle_timer(draining_ends_at)
+    assert wire.server.next_event() is None
+
+
 def test_nobody_waits_for_what_was_given_up(wire: Wire) -> None:
     wire.send(bytes(100_000))
     wire.client.reset_stream(0, 7)
