@@ -35,7 +35,8 @@ class Reason(IntEnum):
     NOT_INITIAL = 8
     """Addressed to the relay, but it neither belongs to a connection nor can begin one."""
     BUSY = 9
-    """It would begin an HTTP/3 connection, and there are as many as are allowed."""
+    """It would begin an HTTP/3 connection, and there are as many as are allowed; or so many that
+    its sender was asked to show its address first."""
 
 
 class Verdict(NamedTuple):

@@ -24,9 +24,11 @@ from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicProtocolVersio
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery, QuicPacketSpace
+from aioquic.quic.retry import QuicRetryTokenHandler
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import AlertDescription
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.model.address import TransportAddress
@@ -80,10 +82,18 @@ def standard_configuration(
     )
 
 
+class RetryTokens(QuicRetryTokenHandler):
+    """Tokens of Retry packets (RFC 9000, 8.1.4), under a key from our own source."""
+
+    def __init__(self, random: RandomBytes) -> None:
+        self._aead = AESGCM(random(16))
+
+
 class Connection(QuicConnection):
     """A QUIC connection with IDs from a generator, a pinned peer and paths that the owner chooses.
 
-    ``original_destination_connection_id`` is given for a server and only there.
+    ``original_destination_connection_id`` is given for a server and only there, and
+    ``retry_source_connection_id`` where a Retry came before (RFC 9000, 7.3).
     """
 
     def __init__(
@@ -92,10 +102,12 @@ class Connection(QuicConnection):
         ids: ConnectionIdGenerator,
         *,
         original_destination_connection_id: bytes | None = None,
+        retry_source_connection_id: bytes | None = None,
     ) -> None:
         super().__init__(
             configuration=configuration,
             original_destination_connection_id=original_destination_connection_id,
+            retry_source_connection_id=retry_source_connection_id,
         )
         self._ids = ids
         self._last_id = LAST_INDEX

@@ -30,6 +30,7 @@ from quicpipe_lab.protocol.relay_api import RelayApi
 from quicpipe_lab.protocol.relay_events import ClientConnected, ClientLost, RelayEvent
 from quicpipe_lab.protocol.relay_http import HttpConnection
 from quicpipe_lab.protocol.relay_limits import RelayLimits
+from quicpipe_lab.protocol.retry import AddressValidation, Credentials
 from quicpipe_lab.protocol.store import MapStore, Store
 from quicpipe_lab.protocol.timers import Timers
 from quicpipe_lab.protocol.wire import Invariants, PunchKind, check_initial, parse_invariants
@@ -81,6 +82,7 @@ class Relay:
         self._id_length = connection_id_length
         if store is None:
             store = MapStore(self.limits.bindings)
+        self._validation = AddressValidation(random, connection_id_length)
         self._forwarder = Forwarder(store, own_addresses, self.limits)
         self._registrar = Registrar(self._forwarder, self.limits, connection_id_length)
         self._api = RelayApi(self._registrar, self.limits, token, self._send_soon)
@@ -242,11 +244,24 @@ class Relay:
         ):
             self.counters[Reason.BUSY] += 1
             return None
+        credentials = self._validation.credentials(data, header, source, now)
+        if credentials is None:
+            if len(self._half_open) >= limits.unvalidated_connections:
+                self.counters[Reason.BUSY] += 1
+                # Who has a token already takes no second Retry (RFC 9000, 8.1.3).
+                if not self._validation.has_token(data):
+                    retry = self._validation.retry(header, source, now)
+                    self._forwarded.append((retry, source))
+                return None
+            credentials = Credentials(header.destination)
         ids = ConnectionIdGenerator(
             self._random(KEY_LENGTH), relay_leg=True, length=self._id_length
         )
         quic = Connection(
-            self._configuration, ids, original_destination_connection_id=header.destination
+            self._configuration,
+            ids,
+            original_destination_connection_id=credentials.original_destination_id,
+            retry_source_connection_id=credentials.retry_source_id,
         )
         client = HttpConnection(quic, limits.requests_per_connection, now)
         initial = (header.destination, source)

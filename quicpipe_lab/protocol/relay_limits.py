@@ -8,13 +8,16 @@ from dataclasses import dataclass
 class RelayLimits:
     """Every bound of the relay. A host is an IPv4 address or an IPv6 /64.
 
-    ``ids_per_call`` counts those that are new by a call; ``ids_per_owner`` all that one HTTP/3
-    connection holds. ``linger_s``: how long a binding outlives its HTTP/3 connection and the last
-    datagram from its address. Packets and bytes are those that one address sends through us.
+    ``unvalidated_connections``: with so many half open, a newcomer is first asked to show that
+    it receives at its address (Retry). ``ids_per_call`` counts those that are new by a call;
+    ``ids_per_owner`` all that one HTTP/3 connection holds. ``linger_s``: how long a binding
+    outlives its HTTP/3 connection and the last datagram from its address. Packets and bytes are
+    those that one address sends through us.
     """
 
     connections: int = 1024
     half_open_connections: int = 256
+    unvalidated_connections: int = 64
     handshake_timeout_s: float = 10.0
     idle_timeout_s: float = 60.0
     requests_per_connection: int = 64

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, StreamDataReceived
@@ -13,6 +14,7 @@ from quicpipe_lab.protocol.quic import (
     MAX_DATAGRAM_BYTES,
     WINDOW_BYTES,
     Connection,
+    RetryTokens,
     standard_configuration,
 )
 from quicpipe_lab.protocol.wire import check_initial
@@ -526,3 +528,22 @@ def test_many_paused_streams_share_one_bound(wire: Wire) -> None:
     wire.settle_all()
     total = sum(received(wire, stream_id) for stream_id in streams)
     assert total == len(streams) * (1 + WINDOW_BYTES // 2)
+
+
+def test_retry_tokens_are_under_the_key_that_we_drew() -> None:
+    one, same, other = (RetryTokens(random.Random(seed).randbytes) for seed in (1, 1, 2))
+    token = one.create_token(
+        address=("192.0.2.1", 1),
+        original_destination_connection_id=b"original",
+        retry_source_connection_id=b"retried",
+        now=5.0,
+    )
+    shown: dict[str, Any] = {
+        "address": ("192.0.2.1", 1),
+        "destination_cid": b"retried",
+        "token": token,
+        "now": 6.0,
+    }
+    assert same.validate_token(**shown) == b"original"
+    with pytest.raises(ValueError, match="invalid"):
+        other.validate_token(**shown)
