@@ -11,12 +11,13 @@ from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.ipv6 import Ipv6Addresses
 from quicpipe_lab.model.topology import CORE, Firewall, Host, Nat, Topology
+from quicpipe_lab.model.whole import whole
 
 MAX_TRANSFER_BYTES = 2**27
 """A transfer's bytes are made beforehand and kept, for each to be compared."""
 LONGEST_RUN_S = 60 * 86400.0
 """Of virtual time, mostly: twice the longest lifetime of a NAT's mapping."""
-_SEEDS = range(-(2**63), 2**63)
+_SEEDS = -(2**63), 2**63 - 1
 """As TOML has integers."""
 
 
@@ -174,13 +175,11 @@ class Scenario:
         object.__setattr__(self, "xdp", _choice("xdp", Xdp, self.xdp))
         self._check_roles()
         self._check_family()
-        if self.direct_after_bytes < 0:
-            raise ScenarioError("direct_after_bytes", "cannot be negative")
+        for field, bounds in (("direct_after_bytes", (0,)), ("seed", _SEEDS)):
+            object.__setattr__(self, field, whole(field, getattr(self, field), *bounds))
         _check_seconds("oob_delay_s", self.oob_delay_s)
         _check_seconds("deadline_s", self.deadline_s)
         _check_seconds("connect_within_s", self.connect_within_s)
-        if self.seed not in _SEEDS:
-            raise ScenarioError("seed", "is an integer of 64 bits")
         self._check_transfers()
         self._check_cuts()
         self._check_others()

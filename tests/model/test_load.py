@@ -269,7 +269,7 @@ BAD_SCENARIOS = [
     ("within_s = 5", "within_s = 1e300", "s.toml:13: step[0].within_s: is 0 to 5184000 seconds"),
     ("seed = 7", "seed = false", "s.toml:6: seed: must be an integer, not False"),
     ("deadline_s = 30", 'deadline_s = "30"', "s.toml:7: deadline_s: must be an integer or a"),
-    ("bytes = 1200", "bytes = -1", "s.toml:8: direct_after_bytes: cannot be negative"),
+    ("bytes = 1200", "bytes = -1", "s.toml:8: direct_after_bytes: is 0 or more, not -1"),
     ("direct_after_bytes = 1200", "search = 1", "s.toml:8: search: must be true or false, not 1"),
     ("bytes = 1200", "bytes = {}", "s.toml:8: direct_after_bytes: must be an integer, not {}"),
     ("direct_after_bytes = 1200", "options = {}", "s.toml:8: options: there is no such field"),

@@ -11,7 +11,7 @@ One seed gives one run, so that to rewind is to run again, up to a time.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from math import inf, isnan
 from pathlib import Path
@@ -47,6 +47,7 @@ class Simulation:
         self._certify = certify
         self._stack = ExitStack()
         self._wait: Wait | None = None
+        self._is_complete = False
         self._begin()
 
     def __enter__(self) -> "Simulation":
@@ -72,7 +73,7 @@ class Simulation:
 
     @property
     def is_over(self) -> bool:
-        """Whether the run has come to its end."""
+        """Whether the run has come to its end, or was given up."""
         return self._wait is None
 
     def step(self) -> bool:
@@ -113,8 +114,12 @@ class Simulation:
                     return None
 
     def run(self) -> RunResult:
-        """To the end."""
+        """To the end. Raises LocalProtocolError where it was given up before."""
         self.run_to(inf)
+        if not self._is_complete:
+            raise LocalProtocolError(
+                f"this simulation was given up at {self.now:g} s; rewind(0) begins it anew"
+            )
         return self._run.result()
 
     def rewind(self, time_s: float) -> None:
@@ -178,6 +183,7 @@ class Simulation:
             certify=self._certify,
         )
         self._story = self._run.story()
+        self._is_complete = False
         with drawn_from(self._run.sources):
             self._wait = next(self._story)
 
@@ -212,5 +218,7 @@ class Simulation:
 
     def _go_on(self, resume: Callable[[], Wait]) -> None:
         self._wait = None  # for good, where the story is over or fails
-        with suppress(StopIteration):
+        try:
             self._wait = resume()
+        except StopIteration:
+            self._is_complete = True

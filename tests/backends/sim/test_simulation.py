@@ -96,8 +96,23 @@ def test_where_something_raises_the_run_is_over_and_can_begin_anew() -> None:
         simulation.run()
     assert simulation.is_over
     assert not simulation.step()
+    with pytest.raises(LocalProtocolError, match=r"given up at 0\.05 s"):
+        simulation.run()
     simulation.rewind(0.0)
     assert simulation.run().ok
+
+
+def test_what_was_given_up_has_no_result() -> None:
+    simulation = simulate("symmetric-to-symmetric")
+    simulation.run_to(0.0005)
+    simulation.close()
+    assert simulation.is_over
+    with pytest.raises(LocalProtocolError, match=r"given up at 0\.0005 s; rewind\(0\) begins"):
+        simulation.run()
+    simulation.rewind(0)
+    result = simulation.run()
+    simulation.close()
+    assert simulation.run() == result  # it was over before
 
 
 def test_what_is_no_time_is_refused() -> None:
