@@ -110,6 +110,12 @@ PLAYS: list[tuple[str, NatBehavior, str]] = [
         NatBehavior(hairpinning=INTERNAL),
         "a>1 X; b>1 Y; a>b@1 inside; b>a@1 inside",
     ),
+    # The source that stays is then the receiver's own address, which Linux takes for a martian.
+    (
+        "REQ-9 internal, to itself",
+        NatBehavior(filtering=EIF, hairpinning=INTERNAL),
+        "a>1 X; a2>1 Y; b>1 Z; a>a@1 -; a>a2@1 -; b>a2@1 inside; b>b@1 -",
+    ),
     ("REQ-9 broken", NatBehavior(), "a>1 X; b>1 Y; a>b@1 -; b>a@1 -; a>b@1 -"),
     # REQ-12: ICMP must not end a mapping. RFC 5508, REQ-4: errors reach the inside host.
     ("REQ-12", NatBehavior(), "a>1 X; a>9 refused; a>1 X; 1>a@1 in; a>3 X"),

@@ -194,7 +194,8 @@ class Builder:
         return MappingNat(behavior, place, self._clock, seed)
 
     def _hairpin(self, node: Node) -> tuple[Interface, Interface]:
-        """A cable from the node to itself."""
+        """A cable from the node to itself. What comes back by it has a source of the node's."""
+        node.accept_local = True
         out, back = (Interface(node, name, {}) for name in (HAIRPIN_OUT, HAIRPIN_IN))
         join(self._clock, out, back, None, None)
         return out, back

@@ -86,6 +86,9 @@ class Node:
         """By the neighbour's name."""
         self.hooks: dict[int, Hooks] = {}
         """By IP version."""
+        self.accept_local = False
+        """Linux's setting: whether what arrives may bear an address of the node's own as its
+        source. IPv4 only: of IPv6 Linux takes it in any case."""
         self._clock = clock
         self._forwards = forwards
         self._observe = observe
@@ -116,6 +119,8 @@ class Node:
                 return
             packet = changed
             way = hooks.reroute(packet, inward) or self.routes.way_to(destination_of(packet))
+        if not self.accept_local and self.routes.is_own_ipv4(source_of(packet)):
+            return  # a martian (RFC 1812, 5.3.7), which Linux's routing drops
         if isinstance(way, Interface):
             if self._forwards:
                 self._forward(packet, inward, way, hooks)

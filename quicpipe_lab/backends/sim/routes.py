@@ -26,6 +26,7 @@ class Routes:
         self.own = own
         self.default: dict[int, Interface] = {}
         self._own = set(own)
+        self._own_ipv4 = {host for host in own if ":" not in host}
         self._by_length: dict[tuple[int, int], dict[int, Way]] = {}
         """Ways by IP version and prefix length, and then by the prefix's bits."""
         self._lengths: dict[int, list[int]] = {4: [], 6: []}
@@ -45,6 +46,10 @@ class Routes:
         """To the other end of a link, and to nobody else on it."""
         self.add(network, Dead.NOBODY)
         self.add(ip_network(neighbour), by)
+
+    def is_own_ipv4(self, host: str) -> bool:
+        """Whether it is an IPv4 address of the node's."""
+        return host in self._own_ipv4
 
     def way_to(self, host: str) -> Way:
         """Raises ValueError where that is no address."""
