@@ -3,6 +3,7 @@ that are there to break them. The steps' grammar is in nat_script.py.
 """
 
 from quicpipe_lab.model.nat import (
+    AddressPooling,
     FilteringBehavior,
     FilterScope,
     Hairpinning,
@@ -27,6 +28,20 @@ PLAYS: list[tuple[str, NatBehavior, str]] = [
     ("REQ-1 by address", NatBehavior(ADM), "a>1 X; a>2 X; a>3 Y; a>4 Y; a>1 X"),
     ("REQ-1 by endpoint", NatBehavior(APDM), "a>1 W; a>2 X; a>3 Y; a>4 Z; a>2 X"),
     ("REQ-1 plain Linux", LINUX, "a>1 X; a>2 X; a>3 X; a>4 X"),
+    # REQ-2: "Arbitrary" pooling takes the addresses in turn, and hairpins have none of their own:
+    # the fourth mapping has the first of three addresses again.
+    (
+        "REQ-2 broken, hairpins as others",
+        NatBehavior(
+            ADM,
+            EIF,
+            PRESERVING,
+            hairpinning=EXTERNAL,
+            external_addresses=3,
+            pooling=AddressPooling.ARBITRARY,
+        ),
+        "a:5000>1 A; b:5001>a@1 B; a2:5002>1 C; a3:5003>1 =",
+    ),
     # REQ-3: MUST NOT have "Port overloading"; collisions change neither class (REQ-11).
     ("REQ-3 kept", NatBehavior(EIM, APDF, PRESERVING), "a:5000>1 X; b:5000>4 Y; b>1 Y; a>4 X"),
     ("REQ-3 by endpoint", NatBehavior(APDM, APDF, PRESERVING), "a:5000>1 X; b:5000>4 Y; a>4 Z"),

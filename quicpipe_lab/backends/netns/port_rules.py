@@ -106,7 +106,9 @@ def _by_pool(
     for pool in pools:
         chosen, helpers = _choose(behavior, pool)
         chains += [*helpers, _helper(pool.name, chosen)]
-    return [*rules, ["drop"]], chains
+    # Once, for all interfaces: the turns of hairpins are those of all others, and have one counter.
+    chains.append(_helper("pools", rules))
+    return [["jump pools"], ["drop"]], chains
 
 
 def _block(behavior: NatBehavior, addresses: list[str], index: int, subscriber: str) -> _Pool:
