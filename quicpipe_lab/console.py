@@ -7,7 +7,7 @@ from typing import Protocol
 
 from quicpipe_lab.analysis.sentences import sentence
 from quicpipe_lab.model.event import Event
-from quicpipe_lab.model.result import PortSearched, RelayedBy, RunResult
+from quicpipe_lab.model.result import Disturbance, PortSearched, RelayedBy, RunResult
 from quicpipe_lab.model.scenario import Outcome, Scenario
 
 
@@ -132,6 +132,8 @@ def summary_rows(result: RunResult) -> list[tuple[str, str]]:
     rows.append(("data checked", f"{result.transferred_bytes:,} bytes each way"))
     if result.longest_gap_s is not None:
         rows.append(("longest gap", f"{1000 * result.longest_gap_s:.0f} ms without a new byte"))
+    if result.disturbed:
+        rows.append(("disturbed", "; ".join(map(disturbance, result.disturbed))))
     if result.capture is not None:
         lost = f", {result.capture.dropped:,} missed" if result.capture.dropped else ""
         rows.append(("capture", f"{result.capture.packets:,} packets{lost}"))
@@ -154,6 +156,11 @@ def _time_rows(result: RunResult) -> list[tuple[str, str]]:
     if times.total is not None:
         rows.append(("in all", f"{times.total:.2f} s"))
     return rows
+
+
+def disturbance(one: Disturbance) -> str:
+    """In words, with its time."""
+    return f"{one.what.replace('relay-', '')} {' - '.join(one.nodes)} at {one.t_s:.2f} s"
 
 
 def _relayed_by(by: RelayedBy) -> str:

@@ -66,6 +66,10 @@ def _moment(event: Event) -> Moment | None:
             what = "direct" if data["direct"] else "back to the relay"
         case "cut" | "restored":
             what, bad = f"{event.name} {' to '.join(data['between'])}", event.name == "cut"
+        case "rebooted":
+            what, bad = f"rebooted {data['router']}", True
+        case "relay-restarted":
+            what, bad = "restarted the relay", True
         case "failed":
             what, bad = "failed", True
     return Moment(event.t_s, who, what, bad) if what else None

@@ -13,6 +13,7 @@ from quicpipe_lab.model.firewall import FirewallBehavior
 from quicpipe_lab.model.interface import HAIRPIN_IN, interface_name
 from quicpipe_lab.model.nat import FilteringBehavior, MappingRefresh, NatBehavior
 from quicpipe_lab.model.topology import Firewall, Nat, Topology
+from quicpipe_lab.traffic.outages import Outage
 
 
 @dataclass
@@ -54,8 +55,11 @@ class RouterLife:
     """By external endpoint."""
 
 
-def router_lives(topology: Topology, packets: Sequence[Packet]) -> list[RouterLife]:
-    """Of each NAT and firewall that any of these packets came to."""
+def router_lives(
+    topology: Topology, packets: Sequence[Packet], off: Sequence[Outage] = ()
+) -> list[RouterLife]:
+    """Of each NAT and firewall that any of these packets came to. ``off``: which of them were
+    rebooted, on the packets' clock."""
     found = []
     passages = _passages(topology, packets)
     for node in topology.nodes:
@@ -63,8 +67,13 @@ def router_lives(topology: Topology, packets: Sequence[Packet]) -> list[RouterLi
             life = RouterLife(node.name, _as_nat(node.behavior), isinstance(node, Nat))
             upper = topology.uplinks[node.name].upper
             outside = interface_name(topology, node.name, upper)
+            reboots_s = [one.since_ns / 1e9 for one in off if one.node == node.name]
             for came, left in passages[node.name]:
+                while reboots_s and reboots_s[0] <= came.time_s:
+                    _forget(life, reboots_s.pop(0))
                 _take(life, outside, came, left)
+            for t_s in reboots_s:
+                _forget(life, t_s)
             found.append(life)
     return found
 
@@ -91,6 +100,13 @@ def _passages(
             came, _ = found[packet.node][index]
             found[packet.node][index] = came, packet
     return found
+
+
+def _forget(life: RouterLife, t_s: float) -> None:
+    """Everything, at a reboot."""
+    for mapping in life.latest.values():
+        mapping.ends_s = min(mapping.ends_s, t_s)
+    life.latest.clear()
 
 
 def _take(life: RouterLife, outside: str, came: Packet, left: Packet | None) -> None:

@@ -76,8 +76,8 @@ class Stage(Protocol):
         """Undo ``cut``."""
         ...
 
-    def reboot(self, node: str) -> None:
-        """A NAT or firewall forgets all."""
+    def reboot(self, node: str) -> float:
+        """A NAT or firewall forgets all. Since when it was off."""
         ...
 
     def restart_relay(self) -> None:
@@ -282,8 +282,8 @@ class Script:
                 self._stage.restore(one, other)
                 self.note("restored", between=[one, other])
             case model.Reboot(node=node):
-                self._stage.reboot(node)
-                self.note("rebooted", router=node)
+                since_s = self._stage.reboot(node)
+                self.note("rebooted", router=node, since_s=round(since_s, 6))
             case model.RestartRelay():
                 self.note("relay-restarted")
                 self._stage.restart_relay()

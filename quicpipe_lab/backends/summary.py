@@ -13,6 +13,7 @@ from quicpipe_lab.model.result import (
     CaptureStats,
     Certified,
     Clock,
+    Disturbance,
     NatDeclared,
     PortSearched,
     RelayedBy,
@@ -73,7 +74,24 @@ def summarize(
         certified=record.certified,
         relayed_by=_relayed_by(scenario, record.events),
         search=_search(scenario, record.events),
+        disturbed=_disturbed(scenario, record.events),
     )
+
+
+def _disturbed(scenario: Scenario, events: list[Event]) -> list[Disturbance]:
+    found = []
+    for event in events:
+        match event.name:
+            case "cut" | "restored":
+                nodes = list(event.data["between"])
+            case "rebooted":
+                nodes = [event.data["router"]]
+            case "relay-restarted":
+                nodes = [scenario.relay]
+            case _:
+                continue
+        found.append(Disturbance(round(event.t_s, 6), event.name, nodes))
+    return found
 
 
 def _search(scenario: Scenario, events: list[Event]) -> PortSearched | None:

@@ -8,12 +8,13 @@ from typing import Any
 
 from quicpipe_lab.model.scenario import Outcome
 
-FORMAT = 4
+FORMAT = 5
 """The version of the JSON form; raised when an old reader would misread or refuse a new file.
 
-1 had no ``certified``, 2 no ``relayed_by``, 3 no ``search``; all are still read.
+1 had no ``certified``, 2 no ``relayed_by``, 3 no ``search``, 4 no ``disturbed``; all are
+still read.
 """
-_READABLE = (1, 2, 3, FORMAT)
+_READABLE = (1, 2, 3, 4, FORMAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,18 @@ class CaptureStats:
 
 
 @dataclass(frozen=True, slots=True)
+class Disturbance:
+    """What the scenario did to the network or the relay. ``what``: cut, restored, rebooted or
+    relay-restarted; ``nodes``: between which, or whom."""
+
+    t_s: float
+    what: str
+    nodes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class RelayedBy:
-    """How many datagrams of the peers the relay forwarded, and where.
+    """How many datagrams of the peers the relay forwarded, and where; since it was started last.
 
     ``filter``: by its XDP filter, in the kernel, whose ``mode`` is native, generic or offload; None
     where it had none. ``userspace``: by its own process.
@@ -138,6 +149,7 @@ class RunResult:
     certified: dict[str, Certified] | None = None
     relayed_by: RelayedBy | None = None
     search: PortSearched | None = None
+    disturbed: list[Disturbance] = field(default_factory=list)
     format: int = FORMAT
 
     def __await__(self) -> Generator[None, None, "RunResult"]:
@@ -174,6 +186,7 @@ class RunResult:
                     "certified": _certified(data.get("certified")),
                     "relayed_by": data.get("relayed_by") and RelayedBy(**data["relayed_by"]),
                     "search": data.get("search") and PortSearched(**data["search"]),
+                    "disturbed": [Disturbance(**one) for one in data.get("disturbed", ())],
                     "format": FORMAT,
                 }
             )

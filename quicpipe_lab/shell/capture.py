@@ -39,6 +39,7 @@ from quicpipe_lab.shell.packet_ring import (
 )
 from quicpipe_lab.traffic.compose import compose
 from quicpipe_lab.traffic.frame import CapturedFrame
+from quicpipe_lab.traffic.outages import Outage
 
 CHUNK = struct.Struct("<iI")
 JSON_CHUNK = -1
@@ -212,6 +213,7 @@ def write_pcapng(
     carried: Sequence[CapturedFrame] = (),
     secrets: bytes = b"",
     topology: Topology | None = None,
+    off: Sequence[Outage] = (),
 ) -> CaptureStats:
     """Turn a spool into a pcapng file for Wireshark, and say what was missed. See compose().
 
@@ -219,7 +221,8 @@ def write_pcapng(
     """
     with pcapng.many_tuples():
         spooled = read_spool(spool)
-        pcapng.write(out, compose(spooled.frames, carried, topology), spooled.interfaces, secrets)
+        frames = compose(spooled.frames, carried, topology, off)
+        pcapng.write(out, frames, spooled.interfaces, secrets)
     if spooled.dropped is None:
         raise IncompleteCaptureError("the capture is not complete")
     return CaptureStats(len(spooled.frames), spooled.dropped)

@@ -6,6 +6,7 @@ from quicpipe_lab.model.topology import Topology
 from quicpipe_lab.traffic.frame import CapturedFrame
 from quicpipe_lab.traffic.journeys import follow
 from quicpipe_lab.traffic.notes import notes
+from quicpipe_lab.traffic.outages import Outage
 from quicpipe_lab.traffic.wireshark import reading_order, with_out_of_band
 
 
@@ -24,14 +25,16 @@ def compose(
     frames: Iterable[CapturedFrame],
     carried: Sequence[CapturedFrame] = (),
     topology: Topology | None = None,
+    off: Sequence[Outage] = (),
 ) -> list[CapturedFrame]:
     """``frames`` in order of time, and ``carried`` out of band, as they are to be written.
 
     With a topology, each gets a comment where there is something to say; without, they keep theirs.
+    ``off``: who was switched off meanwhile.
     """
     sightings = follow(_one_after_the_other(frames))
     if topology is not None:
-        for index, text in notes(sightings, topology).items():
+        for index, text in notes(sightings, topology, off).items():
             one = sightings[index]
             sightings[index] = one._replace(frame=one.frame._replace(comment=text))
     sightings = with_out_of_band(sightings, carried)

@@ -21,6 +21,7 @@ from quicpipe_lab.model.topology import (
     Topology,
 )
 from quicpipe_lab.traffic.journeys import Sighting
+from quicpipe_lab.traffic.outages import Outage
 
 
 class Passage(NamedTuple):
@@ -51,19 +52,22 @@ class DropCause(StrEnum):
     NO_MAPPING = "no-mapping"
     FILTERED = "filtered"
     EXPIRED = "expired"
+    FORGOTTEN = "forgotten"
     NO_HAIRPIN = "no-hairpin"
     BLOCKED = "blocked"
     UNSOLICITED = "unsolicited"
     NO_ROUTE = "no-route"
     NOT_PASSED_ON = "not-passed-on"
     LOST = "lost"
+    OFF = "off"
 
 
 class Drop(NamedTuple):
     """A packet that was not seen any more after the sighting ``seen``, which is at ``node``.
 
     ``mapping``: that of the port which it was sent to, where there was one. ``idle_s``: for how
-    long that had not been refreshed.
+    long that had not been refreshed. ``rebooted_s``: how long before that the router had been
+    rebooted, if it was.
     """
 
     seen: int
@@ -74,6 +78,7 @@ class Drop(NamedTuple):
     destination: TransportAddress
     mapping: "NatMapping | None" = None
     idle_s: float | None = None
+    rebooted_s: float | None = None
 
 
 @dataclass
@@ -129,20 +134,24 @@ def drops(
     ways: Sequence[Passage],
     translated: Sequence[Translation],
     topology: Topology,
+    off: Sequence[Outage] = (),
 ) -> list[Drop]:
     """UDP that ended on its way, and why, as far as what was seen until then can tell."""
     tables = NatTables(topology)
-    judge = _Judge(topology, tables)
+    judge = _Judge(topology, tables, off)
     ended = [(sightings[way.came].frame.time_ns, way.came) for way in ways if way.left is None]
     lost = [(one.frame.time_ns, index) for index, one in _ends_outward(sightings)]
     # At the same nanosecond, the translation was first.
-    events: list[tuple[int, int, Translation | int]] = [
+    events: list[tuple[int, int, Translation | Outage | int]] = [
+        *((one.until_ns, -2, one) for one in off),
         *((one.time_ns, -1, one) for one in translated),
         *((time_ns, index, index) for time_ns, index in sorted([*ended, *lost])),
     ]
     found: list[Drop | None] = []
     for _, _, event in sorted(events, key=lambda one: one[:2]):
-        if isinstance(event, Translation):
+        if isinstance(event, Outage):
+            tables.forget(event.node)
+        elif isinstance(event, Translation):
             tables.take(event)
         else:
             found.append(judge.ended(sightings, event))
@@ -157,6 +166,14 @@ class NatTables:
             node.name: node.behavior for node in topology.nodes if isinstance(node, Nat)
         }
         self._by_external: dict[tuple[str, TransportAddress], NatMapping] = {}
+        self._forgotten: dict[tuple[str, TransportAddress], NatMapping] = {}
+
+    def forget(self, nat: str) -> None:
+        """It was rebooted."""
+        gone = {key: one for key, one in self._by_external.items() if one.nat == nat}
+        self._forgotten |= gone
+        for key in gone:
+            del self._by_external[key]
 
     def take(self, one: Translation) -> NatMapping:
         """One more translation; answers with its mapping."""
@@ -175,6 +192,10 @@ class NatTables:
         """The mapping that has an external address, also where it has ended."""
         return self._by_external.get((nat, external))
 
+    def forgotten(self, nat: str, external: TransportAddress) -> NatMapping | None:
+        """The mapping that had an external address before a reboot."""
+        return self._forgotten.get((nat, external))
+
     def idle_s(self, mapping: NatMapping, time_ns: int) -> tuple[float, bool]:
         """For how long a mapping has not been refreshed, and whether it ended by that."""
         behavior = self._behaviors[mapping.nat]
@@ -189,7 +210,8 @@ class NatTables:
 class _Judge:
     """Why a packet ended at a router, by what was seen until then."""
 
-    def __init__(self, topology: Topology, tables: NatTables) -> None:
+    def __init__(self, topology: Topology, tables: NatTables, off: Sequence[Outage]) -> None:
+        self._off = off
         self._topology = topology
         self._tables = tables
         self._external: Mapping[str, set[str]] = {
@@ -215,17 +237,33 @@ class _Judge:
         if sighting.frame.direction == "out":
             return _drop(sightings, index, DropCause.LOST)
         node = self._topology.by_name.get(name)
-        if isinstance(node, Nat):
-            return self._at_nat(sightings, index)
-        if isinstance(node, Firewall):
-            outbound = self._is_outbound(sighting)
-            cause = DropCause.BLOCKED if outbound else DropCause.UNSOLICITED
-            return _drop(sightings, index, cause)
+        if isinstance(node, Nat | Firewall):
+            drop = self._at_router(node, sightings, index)
+            return drop and drop._replace(rebooted_s=self._rebooted_s(sighting))
         if name != CORE or datagram.destination.host in self._cores:
             return None
         private = ":" not in datagram.destination.host and not _is_public(datagram.destination)
         cause = DropCause.NO_ROUTE if private else DropCause.NOT_PASSED_ON
         return _drop(sightings, index, cause)
+
+    def _rebooted_s(self, sighting: Sighting) -> float | None:
+        """How long before; None where it never was."""
+        node, time_ns = sighting.frame.node, sighting.frame.time_ns
+        ends_ns = [one.until_ns for one in self._off if one.node == node]
+        past_ns = [time_ns - end_ns for end_ns in ends_ns if end_ns <= time_ns]
+        return min(past_ns) / 1e9 if past_ns else None
+
+    def _at_router(
+        self, node: Nat | Firewall, sightings: Sequence[Sighting], index: int
+    ) -> Drop | None:
+        sighting = sightings[index]
+        time_ns = sighting.frame.time_ns
+        if any(one.node == node.name and one[1] <= time_ns < one[2] for one in self._off):
+            return _drop(sightings, index, DropCause.OFF)
+        if isinstance(node, Nat):
+            return self._at_nat(sightings, index)
+        outbound = self._is_outbound(sighting)
+        return _drop(sightings, index, DropCause.BLOCKED if outbound else DropCause.UNSOLICITED)
 
     def _at_nat(self, sightings: Sequence[Sighting], index: int) -> Drop | None:
         sighting = sightings[index]
@@ -236,6 +274,9 @@ class _Judge:
             cause = DropCause.NO_HAIRPIN if ours else DropCause.BLOCKED
             return _drop(sightings, index, cause)
         mapping = self._tables.of_external(name, datagram.destination)
+        if mapping is None and (gone := self._tables.forgotten(name, datagram.destination)):
+            drop = _drop(sightings, index, DropCause.FORGOTTEN)
+            return drop and drop._replace(mapping=gone)
         if mapping is None:
             # IPv6 is filtered, but seldom translated.
             is_filter = ":" in datagram.destination.host

@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 
 from quicpipe_lab import resources
+from quicpipe_lab.analysis.explain.causes import Cause
 from quicpipe_lab.backends import base, matrix
 from quicpipe_lab.backends.many import BACKENDS, Manner
 from quicpipe_lab.backends.matrix import CELLS, CellResult, Run, cells_of, run_matrix
 from quicpipe_lab.backends.situations import situations
+from quicpipe_lab.console import summary_rows
+from quicpipe_lab.evidence import open_run
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.nat import FilterScope
 from quicpipe_lab.model.result import RunResult
@@ -31,6 +34,7 @@ from quicpipe_lab.model.scenario import (
     Transfer,
     WaitFor,
 )
+from tests.analysis.explain.playing import verdict_on
 
 pytestmark = pytest.mark.netns
 
@@ -53,6 +57,7 @@ class Story:
 
     outcome: Outcome
     failure: str | None
+    disturbed: list[tuple[str, list[str]]]
     paths: dict[str, list[str]]
     measured: dict[str, Any]
 
@@ -63,6 +68,7 @@ def story_of(scenario: Scenario, result: RunResult, run_dir: Path) -> Story:
     return Story(
         result.outcome,
         result.failure,
+        [(one.what, one.nodes) for one in result.disturbed],
         paths_of(scenario, events),
         {nat: one.measured for nat, one in certified.items()},
     )
@@ -170,8 +176,10 @@ def test_bundled_scenarios(name: str, tmp_path: Path) -> None:
     assert_times_agree(scenario, results["netns"], results["sim"])
 
 
-def two_homes(*steps: Step, expect: Outcome = Outcome.DIRECT, bobs: str = "EIM/APDF") -> Scenario:
-    usual = cells_of({"one": CELLS["EIM/APDF"]}, {"other": CELLS[bobs]})[0].scenario()
+def two_homes(
+    *steps: Step, expect: Outcome = Outcome.DIRECT, nats: str = "EIM/APDF", bobs: str = ""
+) -> Scenario:
+    usual = cells_of({"one": CELLS[nats]}, {"other": CELLS[bobs or nats]})[0].scenario()
     return replace(usual, steps=steps, expect=expect)
 
 
@@ -190,8 +198,7 @@ DIRECT, RELAYED = WaitFor(path=Outcome.DIRECT, within_s=30), WaitFor(path=Outcom
 
 def test_a_rebooted_nat(tmp_path: Path) -> None:
     """The direct path falls silent, the relay follows the new mapping, and a hole is punched."""
-    silent = WaitFor(event="direct-silent")
-    steps = DIRECT, Reboot("nat-a"), silent, DIRECT, Transfer(100_000)
+    steps = DIRECT, Reboot("nat-a"), RELAYED, DIRECT, Transfer(100_000)
     for result in both(two_homes(*steps), tmp_path).values():
         assert result.ok, (result.backend, result.failure)
 
@@ -210,6 +217,44 @@ def test_a_restarted_relay(tmp_path: Path) -> None:
     scenario = two_homes(*steps, expect=Outcome.RELAYED)
     for result in both(scenario, tmp_path).values():
         assert result.ok, (result.backend, result.failure)
+
+
+HURRIED = WaitFor(transfer=True, within_s=2.0)
+"""Ten times less than it takes to miss a relay."""
+
+
+@pytest.mark.parametrize(
+    ("nat", "steps", "cause", "comments"),
+    [
+        (
+            "EIM/APDF",
+            (DIRECT, Reboot("nat-a"), RELAYED),
+            Cause.MAPPING_FORGOTTEN,
+            ("nat-a was rebooted before this",),
+        ),
+        (
+            "APDM/APDF",
+            (RestartRelay(), Transfer(1000, wait=False), HURRIED),
+            Cause.RELAY_RESTARTED,
+            ("the relay was restarted before this",),
+        ),
+    ],
+    ids=["reboot", "restart"],
+)
+def test_capture_sentence_and_summary_tell_it(
+    nat: str, steps: tuple[Step, ...], cause: Cause, comments: tuple[str, ...], tmp_path: Path
+) -> None:
+    scenario = two_homes(*steps, expect=Outcome.RELAYED, nats=nat)
+    for backend, result in both(scenario, tmp_path).items():
+        evidence = open_run(tmp_path / backend)
+        verdict = verdict_on(evidence)
+        assert verdict.cause is cause, verdict.sentence
+        assert (result.failure or "") in verdict.sentence
+        told = "\n".join(frame.comment or "" for frame in evidence.frames)
+        assert all(one in told for one in comments), told
+        ((_, row),) = [one for one in summary_rows(result) if one[0] == "disturbed"]
+        word = "rebooted nat-a" if cause is Cause.MAPPING_FORGOTTEN else "restarted relay"
+        assert row.startswith(f"{word} at ")
 
 
 def matrix_on_both(runs: Sequence[Run], tmp_path: Path) -> None:

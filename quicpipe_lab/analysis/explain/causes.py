@@ -43,6 +43,8 @@ class Cause(StrEnum):
     FAILED = "failed"
     # relayed or failed
     MAPPING_EXPIRED = "mapping-expired"
+    MAPPING_FORGOTTEN = "mapping-forgotten"
+    RELAY_RESTARTED = "relay-restarted"
 
 
 SENTENCES: Mapping[Cause, str] = {
@@ -128,6 +130,14 @@ SENTENCES: Mapping[Cause, str] = {
     Cause.MAPPING_EXPIRED: (
         "{nat}'s mapping of port {port} for {inside} had ended, idle for {idle_s} s, when"
         " {dropped} packets came for it"
+    ),
+    Cause.MAPPING_FORGOTTEN: (
+        "{nat} was rebooted {at_s} s into the run and forgot its mappings: {inside}, which had sent"
+        " to {remote} from its port {port}, then did from {new_port}{end}"
+    ),
+    Cause.RELAY_RESTARTED: (
+        "the relay was restarted {at_s} s into the run and knew nobody any more, and {who} had not"
+        " registered with it again {later_s} s later: {problem}"
     ),
 }
 """What follows ``direct, because``; the words in braces are a verdict's ``details``."""

@@ -16,6 +16,7 @@ from quicpipe_lab.model.prediction import chain_above, seen_from_outside
 from quicpipe_lab.model.topology import Firewall, Nat
 from quicpipe_lab.traffic.frame import OUT_OF_BAND, CapturedFrame
 from quicpipe_lab.traffic.journeys import Sighting, follow
+from quicpipe_lab.traffic.outages import Outage, outages
 from quicpipe_lab.traffic.quic import is_punch
 from quicpipe_lab.traffic.routers import (
     Drop,
@@ -112,7 +113,12 @@ class Facts:
     @cached_property
     def drops(self) -> list[Drop]:
         """All UDP that ended on its way."""
-        return drops(self.sightings, self._ways, self.translations, self.topology)
+        return drops(self.sightings, self._ways, self.translations, self.topology, self.off)
+
+    @cached_property
+    def off(self) -> list[Outage]:
+        """Who was switched off meanwhile."""
+        return outages(self.run.events, self.run.scenario.relay, self.epoch_ns / 1e9)
 
     @cached_property
     def _ways(self) -> list[Passage]:

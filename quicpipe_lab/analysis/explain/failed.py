@@ -3,6 +3,7 @@
 from quicpipe_lab.analysis.explain.causes import Cause, Verdict
 from quicpipe_lab.analysis.explain.expired import expired
 from quicpipe_lab.analysis.explain.facts import Facts, Fate, Peer
+from quicpipe_lab.analysis.explain.forgotten import forgotten
 from quicpipe_lab.model.scenario import Outcome
 from quicpipe_lab.traffic.routers import DropCause
 
@@ -12,7 +13,15 @@ _CRYPTO_ERRORS = range(0x100, 0x200)
 
 def why_failed(facts: Facts) -> Verdict:
     """From the outside inwards: the NATs, the relay, the peer."""
-    for reason in (_different_nat, _refused, _mistrust, _no_relay, _expired):
+    for reason in (
+        _different_nat,
+        _refused,
+        _mistrust,
+        _no_relay,
+        _expired,
+        _restarted,
+        _forgotten,
+    ):
         if (verdict := reason(facts)) is not None:
             return verdict
     return _failed(Cause.FAILED, problem=_problem(facts))
@@ -92,3 +101,29 @@ def _last_place(sent: list[Fate]) -> str:
 
 def _expired(facts: Facts) -> Verdict | None:
     return expired(facts, Outcome.FAILED)
+
+
+def _restarted(facts: Facts) -> Verdict | None:
+    """A relay that knows nobody any more is missed once it does not answer a keepalive."""
+    restarts = facts.run.named("relay-restarted")
+    if not restarts:
+        return None
+    at_s = restarts[-1].t_s
+    missing = [
+        peer.name
+        for peer in (facts.dialer, facts.accepter)
+        if not any(one.t_s > at_s for one in facts.run.named("relay-registered", peer.name))
+    ]
+    if not missing:
+        return None
+    return _failed(
+        Cause.RELAY_RESTARTED,
+        at_s=f"{at_s:.3f}",
+        who=" and ".join(missing),
+        later_s=f"{facts.run.end_s - at_s:.1f}",
+        problem=_problem(facts),
+    )
+
+
+def _forgotten(facts: Facts) -> Verdict | None:
+    return forgotten(facts, Outcome.FAILED, f": {_problem(facts)}")

@@ -7,6 +7,7 @@ from quicpipe_lab.analysis.explain.direct import both_mappings, why_direct
 from quicpipe_lab.analysis.explain.expired import expired
 from quicpipe_lab.analysis.explain.facts import Facts, Peer
 from quicpipe_lab.analysis.explain.failed import why_failed
+from quicpipe_lab.analysis.explain.forgotten import forgotten
 from quicpipe_lab.model.nat import (
     FilteringBehavior,
     FilterScope,
@@ -76,10 +77,15 @@ def _died(facts: Facts) -> Verdict | None:
     expired = _expired(facts)
     if expired is not None:
         return expired
-    cuts = [event for event in facts.run.named("cut") if event.t_s <= at_s]
-    why = (
-        f", after the way between {' and '.join(cuts[-1].data['between'])} was cut" if cuts else ""
-    )
+    done = [one for one in facts.run.events if one.t_s <= at_s and one.name in ("cut", "rebooted")]
+    why = ""
+    if done and done[-1].name == "cut":
+        why = f", after the way between {' and '.join(done[-1].data['between'])} was cut"
+    elif done:
+        end = ": the direct path fell silent, and none was found again"
+        if (verdict := forgotten(facts, Outcome.RELAYED, end)) is not None:
+            return verdict
+        why = f", after {done[-1].data['router']} was rebooted"
     silence_s = f"{silent[-1].data['silence_s']:.2f}" if silent else "some"
     return _relayed(Cause.DIRECT_PATH_DIED, silence_s=silence_s, at_s=f"{at_s:.3f}", why=why)
 

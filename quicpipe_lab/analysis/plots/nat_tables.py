@@ -13,6 +13,7 @@ from quicpipe_lab.analysis.run_files import Run
 from quicpipe_lab.analysis.units import duration
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.nat import FilteringBehavior
+from quicpipe_lab.traffic.outages import outages
 
 _MOST = 12
 """Mappings of one router that are shown."""
@@ -43,7 +44,8 @@ def nat_tables(
     router that a packet came to.
     """
     colours = style.theme(dark)
-    lives = router_lives(run.scenario.topology, packets)
+    off = outages(run.events, run.scenario.relay)
+    lives = router_lives(run.scenario.topology, packets, off)
     if not lives:
         raise QuicpipeLabError("no packet came to a NAT or a firewall")
     rows = [row for life in lives for row in _rows(life)]

@@ -26,6 +26,7 @@ from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.interface import interface_name
 from quicpipe_lab.model.result import Clock, RunResult
 from quicpipe_lab.model.scenario import RestartRelay, Scenario, Xdp
+from quicpipe_lab.traffic.outages import outages
 
 CANNOT = 3
 """The exit status of a program that this machine cannot run."""
@@ -119,7 +120,9 @@ class _Run:
         self._script.note("lab-down")
         secrets = self._gather_keys()
         if recording is not None:
-            self.record.capture = recording.write(carried(self.scenario, self._journal), secrets)
+            out_of_band = carried(self.scenario, self._journal)
+            off = outages(self.record.events, self.scenario.relay, self.record.clock.epoch_unix_s)
+            self.record.capture = recording.write(out_of_band, secrets, off)
         self._script.note("done")
         return summarize(self.scenario, self.record, self.run_dir, self.backend.name)
 
@@ -264,9 +267,12 @@ class _Run:
         """See Stage.restore."""
         self._lab.restore(one, other)
 
-    def reboot(self, node: str) -> None:
+    def reboot(self, node: str) -> float:
         """See Stage.reboot."""
+        self._lab.preload()  # or the time that it takes would be the router's
+        since_s = self.now
         self._lab.reboot(node)
+        return since_s
 
     def restart_relay(self) -> None:
         """See Stage.restart_relay. A process that has ended has given its port back."""

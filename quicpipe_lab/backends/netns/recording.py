@@ -11,6 +11,7 @@ from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
 from quicpipe_lab.model.result import CaptureStats
 from quicpipe_lab.model.topology import CORE
 from quicpipe_lab.traffic.frame import CapturedFrame
+from quicpipe_lab.traffic.outages import Outage
 
 _READY_FD = 3
 _STOP_FD = 4
@@ -89,14 +90,19 @@ class Recording:
         self._stop_fd = -1
         return True
 
-    def write(self, carried: Sequence[CapturedFrame] = (), secrets: bytes = b"") -> CaptureStats:
+    def write(
+        self,
+        carried: Sequence[CapturedFrame] = (),
+        secrets: bytes = b"",
+        off: Sequence[Outage] = (),
+    ) -> CaptureStats:
         """Turn what was recorded into ``capture.pcapng``, with what went out of band and the TLS
-        secrets that decrypt it."""
+        secrets that decrypt it. ``off``: who was switched off meanwhile."""
         from quicpipe_lab.shell.capture import IncompleteCaptureError, write_pcapng
 
         topology = self._lab.topology
         try:
-            stats = write_pcapng(self._spool, self._out, carried, secrets, topology)
+            stats = write_pcapng(self._spool, self._out, carried, secrets, topology, off)
         except IncompleteCaptureError as error:
             raise QuicpipeLabError(f"{error}: its recorder ended {self._ending}") from None
         self._spool.unlink()

@@ -28,6 +28,7 @@ from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import Clock, RunResult
 from quicpipe_lab.model.scenario import Scenario, Xdp
 from quicpipe_lab.protocol.sources import Sources, drawn_from
+from quicpipe_lab.traffic.outages import outages
 
 
 @dataclass(frozen=True)
@@ -195,10 +196,11 @@ class SimRun:
         self.network.restore(one, other)
         self._liveness.restore(one, other, self.now)
 
-    def reboot(self, node: str) -> None:
+    def reboot(self, node: str) -> float:
         """See Stage.reboot."""
         self.network.router(node).reboot()
         self._liveness.disturb(self.now)
+        return self.now
 
     def restart_relay(self) -> None:
         """See Stage.restart_relay."""
@@ -299,6 +301,7 @@ class SimRun:
                     json.dump(one.qlog.to_dict(), file)
         if self._recording is not None:
             out_of_band = carried(self.scenario, self._journal)
+            off = outages(self.record.events, self.scenario.relay, self.record.clock.epoch_unix_s)
             self.record.capture = self._recording.write(
-                run_dir / "capture.pcapng", out_of_band, keys.encode("ascii")
+                run_dir / "capture.pcapng", out_of_band, keys.encode("ascii"), off
             )

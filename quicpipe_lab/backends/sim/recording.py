@@ -12,6 +12,7 @@ from quicpipe_lab.model.result import CaptureStats
 from quicpipe_lab.model.topology import CORE, Topology
 from quicpipe_lab.traffic.compose import compose
 from quicpipe_lab.traffic.frame import CapturedFrame
+from quicpipe_lab.traffic.outages import Outage
 
 
 class Recording:
@@ -27,7 +28,13 @@ class Recording:
         }
         self._ends = cache(self._look_up_ends)
 
-    def write(self, out: Path, carried: Sequence[CapturedFrame], secrets: bytes) -> CaptureStats:
+    def write(
+        self,
+        out: Path,
+        carried: Sequence[CapturedFrame],
+        secrets: bytes,
+        off: Sequence[Outage] = (),
+    ) -> CaptureStats:
         """Turn what was recorded into a pcapng file: see shell/capture.py."""
         from quicpipe_lab.shell import pcapng
 
@@ -35,7 +42,7 @@ class Recording:
             f"{node}/{name}" for node, names in self._names.items() for name in names.values()
         ]
         with pcapng.many_tuples():
-            frames = compose(self._frames(), carried, self._topology)
+            frames = compose(self._frames(), carried, self._topology, off)
             pcapng.write(out, frames, interfaces, secrets)
         return CaptureStats(len(self._seen))
 
