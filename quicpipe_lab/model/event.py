@@ -50,7 +50,8 @@ class Event:
 def describe(machine_event: Any) -> tuple[str, dict[str, Any]]:
     """Name and data for a machine's event, a dataclass: ``RelayLost(retry_s=1)`` is
     ``relay-lost`` with ``{"retry_s": 1}``."""
-    return _name_of(type(machine_event).__name__), as_json(machine_event)
+    kind: type = type(machine_event)
+    return name_of(kind), as_json(machine_event)
 
 
 def as_json(value: Any) -> Any:
@@ -69,5 +70,6 @@ def as_json(value: Any) -> Any:
 
 
 @cache
-def _name_of(kind: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind).lower()
+def name_of(kind: type) -> str:
+    """Of a machine's event: ``relay-lost`` for ``RelayLost``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()

@@ -17,6 +17,7 @@ from math import inf, isnan
 from pathlib import Path
 from types import TracebackType
 
+from quicpipe_lab.backends.event_names import event_names
 from quicpipe_lab.backends.script import Wait
 from quicpipe_lab.backends.sim.backend import SimBackend, SimRun
 from quicpipe_lab.backends.sim.network import Network
@@ -25,6 +26,7 @@ from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Scenario
+from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.protocol.accepter import Accepter
 from quicpipe_lab.protocol.dialer import Dialer
 from quicpipe_lab.protocol.relay import Relay
@@ -98,8 +100,11 @@ class Simulation:
         """Until an event of this name is reported from now on, by ``node`` if given: that event.
         Or until a condition holds, asked after each thing that happens: the last event.
 
-        None where the run ends before.
+        None where the run ends before. Raises LocalProtocolError for a name that no event has, or
+        none of this node's, and for a node that reports nothing.
         """
+        if isinstance(what, str):
+            self._check_name(what, node)
         events, known = self.events, len(self.events)
         with drawn_from(self._run.sources):
             while True:
@@ -172,6 +177,19 @@ class Simulation:
                 yield time_s, other.table(router)
 
     # Parts
+
+    def _check_name(self, name: str, node: str | None) -> None:
+        by_node = event_names(self.scenario)
+        if node is not None and node not in by_node:
+            which = did_you_mean(node, by_node) or f": {', '.join(by_node)} do"
+            raise LocalProtocolError(f"no node {node!r} reports events{which}")
+        known = {one: names for one, names in by_node.items() if node in (None, one)}
+        names = sorted({name for names in known.values() for name in names})
+        if name not in names:
+            of = "" if node is None else f" of {node!r}"
+            nearest = did_you_mean(name, names)
+            which = nearest or f"; there are {', '.join(names)}"
+            raise LocalProtocolError(f"no event{of} is called {name!r}{which}")
 
     def _begin(self) -> None:
         self._run = SimRun(

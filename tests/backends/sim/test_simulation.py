@@ -8,6 +8,7 @@ import pytest
 
 from quicpipe_lab import simulate
 from quicpipe_lab.backends import base
+from quicpipe_lab.backends.event_names import event_names
 from quicpipe_lab.backends.sim.simulation import Simulation
 from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.protocol.direct_states import State
@@ -50,10 +51,39 @@ def test_to_an_event_and_back(tmp_path: Path) -> None:
         assert simulation.machine("alice") is not alice
         again = simulation.run_until("path-changed")
         assert again == changed
-        assert simulation.run_until("no-such-event") is None
+        assert simulation.run_until("port-search-started") is None
         assert simulation.is_over
         assert simulation.run().ok
     assert (tmp_path / "capture.pcapng").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "node", "says"),
+    [
+        ("punch-startd", None, r"'punch-startd'; did you mean 'punch-started'\?"),
+        ("x", None, "no event is called 'x'; there are bound, candidates-exchanged, .*transfer-st"),
+        ("bound", "alice", r"no event of 'alice' is called 'bound'; .*punch-started"),
+        ("connected", "alcie", r"no node 'alcie' reports events; did you mean 'alice'\?"),
+        ("connected", "core", "no node 'core' reports events: alice, bob, relay, lab do"),
+    ],
+)
+def test_a_name_that_no_event_has_is_refused_at_once(
+    name: str, node: str | None, says: str
+) -> None:
+    simulation = simulate("nat-to-nat")
+    with pytest.raises(LocalProtocolError, match=says):
+        simulation.run_until(name, node=node)
+    assert simulation.now == 0.0
+    assert not simulation.is_over
+
+
+@pytest.mark.parametrize("scenario", ["nat-to-nat", "udp-blocked", "port-search", "long-way"])
+def test_every_event_has_a_name_that_is_known(scenario: str) -> None:
+    simulation = simulate(scenario)
+    simulation.run()
+    said = {(event.node, event.name) for event in simulation.events}
+    known = event_names(simulation.scenario)
+    assert said <= {(node, name) for node, names in known.items() for name in names}
 
 
 def test_until_a_condition_of_any_machine_holds() -> None:
