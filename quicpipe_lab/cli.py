@@ -183,7 +183,7 @@ def _scenario(arguments: argparse.Namespace) -> int:
             run_dir=arguments.run_dir,
             observe=watcher.observe,
             certify=arguments.certify,
-            tell=lambda line: print(f"quicpipe-lab: {line}", file=sys.stderr),
+            tell=_tell,
         )
     if arguments.json:
         print(result.dumps())
@@ -191,6 +191,10 @@ def _scenario(arguments: argparse.Namespace) -> int:
         console.print_summary(result)
         run_commands.print_sentence(result)
     return OK if result.ok else DIFFERENT
+
+
+def _tell(line: str) -> None:
+    print(f"quicpipe-lab: {line}", file=sys.stderr)
 
 
 def _list_scenarios(wants_json: bool) -> int:
@@ -254,7 +258,7 @@ def _situations(arguments: argparse.Namespace) -> int:
 def _manner(arguments: argparse.Namespace) -> "Manner":
     from quicpipe_lab.backends.many import Manner
 
-    return Manner(arguments.backend, arguments.jobs, arguments.capture)
+    return Manner(arguments.backend, arguments.jobs, arguments.capture).settled(_tell)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -390,7 +394,9 @@ def _add_matrix(commands: Any) -> None:
     )
     parser.add_argument("--trials", type=positive, default=1, metavar="N", help="runs of each")
     parser.add_argument(
-        "--backend", default="netns", help="netns, the real kernel (default); sim, virtual time"
+        "--backend",
+        default="auto",
+        help="netns, the real kernel; sim, virtual time; auto (default), netns where that works",
     )
     parser.add_argument("--jobs", type=positive, metavar="N", help="runs at a time")
     parser.add_argument("--capture", action="store_true", help="capture every run")

@@ -92,6 +92,9 @@ def _check_topology(topology: "Topology", backend: str, lifetime: bool, wants_js
 
         certificates = certify(topology, lifetime=lifetime)
     else:
+        from quicpipe_lab.backends.base import require_linux
+
+        require_linux()
         from quicpipe_lab.backends.netns.nat_check import check_nats
 
         certificates = check_nats(topology, lifetime=lifetime)

@@ -9,6 +9,7 @@ from quicpipe_lab import pictures, resources
 from quicpipe_lab.analysis import matrix as analysis
 from quicpipe_lab.analysis.explain import Explanation
 from quicpipe_lab.api.looks import Drawn, explain
+from quicpipe_lab.backends.base import require_linux
 from quicpipe_lab.backends.many import Manner
 from quicpipe_lab.backends.matrix import CellResult, cells_of, parse_nats, run_matrix
 from quicpipe_lab.errors import QuicpipeLabError
@@ -42,6 +43,7 @@ def check_nats(
         from quicpipe_lab.backends.sim.prober import certify
 
         return Certificates(certify(what, lifetime=lifetime))
+    require_linux()
     from quicpipe_lab.backends.netns.nat_check import check_nats
 
     return Certificates(check_nats(what, lifetime=lifetime))
@@ -49,18 +51,19 @@ def check_nats(
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """Runs of pairs of NATs, in the order in which they were asked for."""
+    """Runs of pairs of NATs, in the order in which they were asked for; all on one backend."""
 
     results: tuple[CellResult, ...]
     run_dir: Path
+    backend: str
 
     def __str__(self) -> str:
         return analysis.text_table(self.results)
 
     def __repr__(self) -> str:
         told = analysis.summary(self.results)
-        expected, runs = told["as_expected"], told["runs"]
-        return f"<Matrix of {runs} runs, {expected} as expected, {told['direct']} direct>"
+        ends = f"{told['as_expected']} as expected, {told['direct']} direct"
+        return f"<Matrix of {told['runs']} runs on {self.backend}, {ends}>"
 
     @property
     def ok(self) -> bool:
@@ -86,15 +89,18 @@ def matrix(
     columns: str | None = None,
     *,
     trials: int = 1,
-    backend: str = "netns",
+    backend: str = "auto",
     search: bool = False,
     run_dir: str | os.PathLike[str] | None = None,
 ) -> Matrix:
     """Run every pair of NATs: ``rows`` dial, ``columns`` accept.
 
     Each is a list, ``"EIM/APDF, symmetric"``, ``"presets"`` for all named ones, or None for the
-    nine cells of RFC 4787. With a ``run_dir`` that has results it goes on where it stopped.
+    nine cells of RFC 4787. ``backend``: "auto" is the kernel ("netns") where this machine lets us
+    have namespaces, the simulator ("sim") elsewhere. With a ``run_dir`` that has results it goes
+    on where it stopped.
     """
     folder = Path(run_dir or time.strftime("runs/matrix-%Y%m%d-%H%M%S"))
     cells = cells_of(parse_nats(rows), parse_nats(columns), trials, search=search)
-    return Matrix(tuple(run_matrix(cells, folder, manner=Manner(backend, capture=True))), folder)
+    manner = Manner(backend, capture=True).settled()
+    return Matrix(tuple(run_matrix(cells, folder, manner=manner)), folder, manner.backend)

@@ -58,12 +58,30 @@ class Backend(Protocol):
 
 
 def find_backend(name: str) -> Backend:
-    """Raises ScenarioError where there is none of that name."""
+    """Raises ScenarioError where there is none of that name, BackendUnavailableError."""
     module = _BACKENDS.get(name)
     if module is None:
         raise ScenarioError("backend", f"{name!r} is none of {', '.join(NAMES)}")
+    if name == "netns":
+        require_linux()
     backend: Backend = importlib.import_module(module).BACKEND
     return backend
+
+
+def require_linux() -> None:
+    """Before anything of ``backends.netns`` is imported, which elsewhere fails. Raises
+    BackendUnavailableError."""
+    if sys.platform != "linux":
+        raise BackendUnavailableError(
+            f"{sys.platform} has no network namespaces", "they are Linux's own: use the sim backend"
+        )
+
+
+def make_do(problem: BackendUnavailableError, tell: Callable[[str], None]) -> Backend:
+    """The simulator, where AUTO cannot have the kernel; a line for a person says so."""
+    why = problem.problem if sys.platform != "linux" else problem
+    tell(f"simulated in virtual time, as by --backend sim: {why}")
+    return find_backend("sim")
 
 
 def run(
@@ -138,17 +156,14 @@ class _Auto:
             has_begun = True
             observe(event)
 
-        problem = f"{sys.platform} has no network namespaces"
-        if sys.platform == "linux":
-            try:
-                netns = find_backend("netns")
-                return netns.run(scenario, run_dir, watch, certify=certify, stop_fd=stop_fd)
-            except BackendUnavailableError as error:
-                if has_begun or scenario.xdp is not Xdp.OFF:  # which only netns can do
-                    raise
-                problem = str(error)
-        self.tell(f"simulated in virtual time, as by --backend sim: {problem}")
-        return find_backend("sim").run(scenario, run_dir, observe, certify=certify)
+        try:
+            netns = find_backend("netns")
+            return netns.run(scenario, run_dir, watch, certify=certify, stop_fd=stop_fd)
+        except BackendUnavailableError as error:
+            if has_begun or scenario.xdp is not Xdp.OFF:  # which only netns can do
+                raise
+            simulator = make_do(error, self.tell)
+        return simulator.run(scenario, run_dir, observe, certify=certify)
 
 
 def _new_run_dir(parent: Path, scenario: str) -> Path:

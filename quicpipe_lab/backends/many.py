@@ -14,34 +14,49 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
-from quicpipe_lab.backends.base import Backend, run_in
-from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
+from quicpipe_lab.backends.base import AUTO, NAMES, Backend, make_do, require_linux, run_in
+from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError, ScenarioError
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Scenario
+from quicpipe_lab.model.topology import CORE, Host, Link, Topology
 
 LABS_AT_A_TIME = 4
 """On two cores: a run waits for its punching much of the time."""
-BACKENDS = ("netns", "sim")
 
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How to run. ``jobs``: at a time; None for what suits the backend. ScenarioError."""
+    """How to run. ``backend``: AUTO has to be settled before. ``jobs``: at a time; None for what
+    suits the backend. Raises ScenarioError."""
 
     backend: str = "netns"
     jobs: int | None = None
     capture: bool = False
 
     def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            raise ScenarioError("backend", f"{self.backend!r} is none of {', '.join(BACKENDS)}")
+        if self.backend not in NAMES:
+            raise ScenarioError("backend", f"{self.backend!r} is none of {', '.join(NAMES)}")
+
+    def settled(self, tell: Callable[[str], None] = lambda _: None) -> "Manner":
+        """Where the backend is AUTO, what that is here: found out by building a lab of one host,
+        for many runs have to begin in the same way. ``tell``: see backends.base.run."""
+        if self.backend != AUTO:
+            return self
+        try:
+            require_linux()
+            from quicpipe_lab.backends.netns.lab import Lab
+
+            with Lab(Topology("probe", (Host("one"),), (Link((CORE, "one")),))):
+                return replace(self, backend="netns")
+        except BackendUnavailableError as problem:
+            return replace(self, backend=make_do(problem, tell).name)
 
 
 Task = tuple[Scenario, Path]
@@ -86,7 +101,8 @@ def _forked(tasks: Sequence[Task], manner: Manner) -> Iterator[tuple[int, RunRes
 
 
 def _preload() -> None:
-    """Import once what every run needs."""
+    """Import once what every run needs. Raises BackendUnavailableError."""
+    require_linux()
     from quicpipe_lab.backends.netns import backend, encoding, programs
 
     programs.preload()
@@ -107,7 +123,9 @@ def _fork_run(scenario: Scenario, run_dir: Path, capture: bool) -> int:
         _run(NetnsBackend(fork_labs=True, capture=capture), scenario, run_dir)
         status = 0
     except QuicpipeLabError as error:
-        (run_dir / "complaint").write_text(str(error), encoding="utf-8")
+        from quicpipe_lab.backends.netns.failures import describe
+
+        (run_dir / "complaint").write_text(json.dumps(describe(error)), encoding="utf-8")
     except BaseException:
         traceback.print_exc()
     finally:
@@ -117,9 +135,12 @@ def _fork_run(scenario: Scenario, run_dir: Path, capture: bool) -> int:
 
 def _result_of(scenario: Scenario, run_dir: Path, status: int) -> RunResult:
     if status != 0:
+        from quicpipe_lab.backends.netns.failures import raise_described
+
         complaint = run_dir / "complaint"
-        problem = complaint.read_text("utf-8") if complaint.exists() else f"status {status}"
-        raise QuicpipeLabError(f"the run of {scenario.name} failed: {problem}")
+        told = json.loads(complaint.read_text("utf-8")) if complaint.exists() else {}
+        problem = f"the run of {scenario.name} failed: {told.get('error', f'status {status}')}"
+        raise_described({**told, "error": problem})
     return RunResult.from_json(json.loads((run_dir / "result.json").read_text("utf-8")))
 
 

@@ -230,7 +230,7 @@ def run_matrix(
     ``observe`` is called with each new result. Raises QuicpipeLabError where a run could not be
     made at all; what was run until then stays in ``run_dir`` and is not run again.
     """
-    manner = manner or Manner()
+    manner = (manner or Manner()).settled()
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         file = (run_dir / _RESULTS).open("a", encoding="utf-8")

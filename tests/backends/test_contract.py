@@ -15,7 +15,8 @@ import pytest
 from quicpipe_lab import resources
 from quicpipe_lab.analysis.explain.causes import Cause
 from quicpipe_lab.backends import base, matrix
-from quicpipe_lab.backends.many import BACKENDS, Manner
+from quicpipe_lab.backends.base import AUTO, NAMES
+from quicpipe_lab.backends.many import Manner
 from quicpipe_lab.backends.matrix import CELLS, CellResult, Run, cells_of, run_matrix
 from quicpipe_lab.backends.situations import situations
 from quicpipe_lab.console import summary_rows
@@ -35,6 +36,8 @@ from quicpipe_lab.model.scenario import (
     WaitFor,
 )
 from tests.analysis.explain.playing import verdict_on
+
+_BACKENDS = [name for name in NAMES if name != AUTO]
 
 pytestmark = pytest.mark.netns
 
@@ -108,7 +111,7 @@ def path_of(events: Sequence[Event], peer: str) -> list[str]:
 def both(scenario: Scenario, tmp_path: Path) -> dict[str, RunResult]:
     """Run on the kernel and in virtual time; the stories must be equal."""
     results, stories = {}, {}
-    for backend in BACKENDS:
+    for backend in _BACKENDS:
         run_dir = tmp_path / backend
         results[backend] = base.run(scenario, backend=backend, run_dir=run_dir)
         stories[backend] = story_of(scenario, results[backend], run_dir)
@@ -260,13 +263,13 @@ def test_capture_sentence_and_summary_tell_it(
 def matrix_on_both(runs: Sequence[Run], tmp_path: Path) -> None:
     """Both must agree on every run, and with what theory says."""
     results: dict[str, list[CellResult]] = {}
-    for backend in BACKENDS:
+    for backend in _BACKENDS:
         results[backend] = run_matrix(runs, tmp_path / backend, manner=Manner(backend))
     different = []
     for run, kernel, simulated in zip(runs, results["netns"], results["sim"], strict=True):
         assert kernel.ok, kernel
         assert simulated.ok, simulated
-        stories = [cell_story(run, tmp_path / backend) for backend in BACKENDS]
+        stories = [cell_story(run, tmp_path / backend) for backend in _BACKENDS]
         if run.expected is not None and stories[0] != stories[1]:
             different.append((run.name, stories))
     assert {name for name, _ in different} <= set(KNOWN_DIFFERENCES), different

@@ -97,7 +97,7 @@ def test_a_run_is_shown_in_parts(result: RunResult) -> None:
 
 def test_matrix_and_its_explanations(tmp_path: Path) -> None:
     found = matrix("APDM/APDF", "EIM/APDF, EIM/EIF", backend="sim", run_dir=tmp_path)
-    assert repr(found) == "<Matrix of 2 runs, 2 as expected, 1 direct>"
+    assert repr(found) == "<Matrix of 2 runs on sim, 2 as expected, 1 direct>"
     assert "APDM/APDF" in str(found)
     assert found.ok
     assert found.explain("APDM/APDF", "EIM/APDF").verdict.sentence.startswith("relayed, because")

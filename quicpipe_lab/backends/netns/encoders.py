@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from quicpipe_lab.backends.netns.netlink import Request
+from quicpipe_lab.errors import BackendUnavailableError
 
 # Modules that only the sockets need, and the names that are looked up in them on import.
 _STAND_INS: dict[str, dict[str, object]] = {
@@ -43,7 +44,7 @@ def _without_the_rest() -> Iterator[None]:
 
 
 def load(*names: str) -> list[ModuleType]:
-    """Modules of pyroute2, by their full names."""
+    """Modules of pyroute2, by their full names. Raises BackendUnavailableError."""
     if "pyroute2" not in sys.modules:
         before = set(sys.modules)
         try:
@@ -53,7 +54,12 @@ def load(*names: str) -> list[ModuleType]:
             for name in set(sys.modules) - before:
                 if name.startswith("pyroute2."):
                     del sys.modules[name]
-    return [importlib.import_module(name) for name in names]
+    try:
+        return [importlib.import_module(name) for name in names]
+    except ModuleNotFoundError as error:
+        if error.name != "pyroute2":
+            raise
+        raise BackendUnavailableError("pyroute2 is missing", "pip install pyroute2") from None
 
 
 netlink, rtnl, ifaddrmsg, ifinfmsg, ndmsg, rtmsg, nfnetlink, nftsocket = load(

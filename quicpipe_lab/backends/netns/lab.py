@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from quicpipe_lab.backends.base import require_linux
 from quicpipe_lab.backends.netns.blueprint import Blueprint
 from quicpipe_lab.backends.netns.channel import MAX_FDS, Channel, Message
 from quicpipe_lab.backends.netns.cuts import cut_interfaces, cuts_table
@@ -134,10 +135,7 @@ class Lab:
         """
         if self._channel is not None:
             raise LocalProtocolError("the lab is up already")
-        if sys.platform != "linux":
-            raise BackendUnavailableError(
-                "network namespaces are Linux's own", "run there, or use the sim backend"
-            )
+        require_linux()
         try:
             self._start()
             self._start_translators()

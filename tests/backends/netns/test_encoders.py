@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 _ENCODE = """
 import hashlib, json, marshal, sys
@@ -25,6 +26,27 @@ class FailOnce:
             raise ImportError(name)
 sys.meta_path.insert(0, FailOnce())
 """
+
+
+_WITHOUT_PYROUTE2 = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Missing(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.startswith("pyroute2"):
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Missing())
+from quicpipe_lab.cli import main
+sys.exit(main(["matrix", "--rows", "home", "--cols", "home", "--backend", "netns"]))
+"""
+
+
+def test_without_pyroute2_it_is_said_what_to_do(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _WITHOUT_PYROUTE2]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stderr == "quicpipe-lab: pyroute2 is missing; pip install pyroute2\n"
+    assert done.returncode == 3
 
 
 def _encode(before: str = "") -> list[str]:

@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import sys
+import sysconfig
 from importlib.abc import MetaPathFinder
 
 MISSING = {"bcc", "ctypes.util", "fcntl", "pyroute2", "pty", "termios", "tty"}
@@ -40,13 +41,15 @@ for module, names in LINUX_ONLY.items():
     for name in names:
         if hasattr(module, name):
             delattr(module, name)
+sysconfig.get_config_vars()  # kept: of another system there is no file of them here
 sys.meta_path.insert(0, _Refusing())
 sys.platform = "darwin"
 
-if sys.argv[1] == "-c":
-    exec(sys.argv[2])
-    sys.exit()
+if __name__ == "__main__":  # and not in worker processes, which are elsewhere as well
+    if sys.argv[1] == "-c":
+        exec(sys.argv[2])
+        sys.exit()
 
-from quicpipe_lab import cli  # noqa: E402
+    from quicpipe_lab import cli
 
-sys.exit(cli.main(sys.argv[1:]))
+    sys.exit(cli.main(sys.argv[1:]))

@@ -130,6 +130,43 @@ def test_where_no_namespaces_can_be_made(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+PAIR = ("--rows", "EIM/EIF", "--cols", "EIM/EIF")
+
+
+def test_the_matrix_makes_do_with_virtual_time_elsewhere(tmp_path: Path) -> None:
+    """And where the kernel is asked for by name, no library is missed in its place."""
+    done = run_cli("matrix", *PAIR, "--run-dir", str(tmp_path), command=ELSEWHERE)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == (
+        "quicpipe-lab: simulated in virtual time, as by --backend sim:"
+        " darwin has no network namespaces"
+    )
+    assert "1 of 1 as expected" in done.stdout
+    for command in (("matrix", *PAIR, "--run-dir", str(tmp_path)), ("nat-check", "home")):
+        by_name = (*command, "--backend", "netns")
+        done = run_cli(*by_name, command=ELSEWHERE)
+        assert done.returncode == 3
+        assert done.stderr == (
+            "quicpipe-lab: darwin has no network namespaces;"
+            " they are Linux's own: use the sim backend\n"
+        )
+
+
+@pytest.mark.netns
+def test_the_matrix_where_no_namespaces_can_be_made(tmp_path: Path) -> None:
+    command = [*WITHOUT_NAMESPACES, *COMMAND]
+    arguments = ("matrix", *PAIR, "--json", "--run-dir", str(tmp_path))
+    done = run_cli(*arguments, command=command)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["as_expected"] == 1
+    assert done.stderr.count("\n") == 1
+    assert "limit on namespaces" in done.stderr
+    done = run_cli(*arguments, "--backend", "netns", command=command)
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert "raise it: sudo sysctl" in done.stderr
+
+
 def test_an_unknown_backend_is_bad_input(tmp_path: Path) -> None:
     done = run_cli("scenario", "nat-to-nat", "--backend", "moon", "--run-dir", str(tmp_path))
     assert done.returncode == 2
