@@ -1,7 +1,8 @@
 """Where two timers meet, milliseconds decide what comes of it: phases, and no difference between
 the backends. So the kernel is compared with what the simulator tells around the very same phase.
 
-Mappings end within seconds here, and relays are reminded every 15 s (relay_leg.py, KEEPALIVE_S).
+Mappings end within seconds here, and the relay is reminded 2 s after the registration and then
+every 15 s (relay_leg.py, EXPECTING_S and KEEPALIVE_S).
 When the direct path dies, the dialer's packets through the relay reach the accepter only as long
 as its NAT remembers what it has last sent to the relay, and then not before it sends again. How
 long that takes hangs on one thing: how long after its registration the path died.
@@ -18,7 +19,7 @@ from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import NatBehavior
 from quicpipe_lab.model.scenario import Cut, Idle, Outcome, Scenario, Transfer, WaitFor
 from quicpipe_lab.model.topology import Host, Link, Nat, Relay, Topology
-from quicpipe_lab.protocol.relay_leg import KEEPALIVE_S
+from quicpipe_lab.protocol.relay_leg import EXPECTING_S, KEEPALIVE_S
 
 ACCEPTER_LIFETIME_S = 3.0
 AROUND_S = 0.15
@@ -114,19 +115,21 @@ def test_the_relay_takes_over_at_once_or_with_the_next_keepalive(tmp_path: Path)
     """The sweep, and its period: what follows from the phase, and from nothing else."""
     simulated = Simulated(tmp_path, within_s=60.0)
     soon = 1.0
-    for phase_s in (1.0, 2.0):
+    for phase_s in (EXPECTING_S, EXPECTING_S + 1.5):
         assert (simulated.at(phase_s).back_s or 60) < soon
         assert (simulated.at(phase_s + KEEPALIVE_S).back_s or 60) < soon
-    for phase_s in (9.0, 12.0, 14.0):
-        left_s = KEEPALIVE_S - phase_s
+    for phase_s in (10.5, 12.0, 14.0, 15.5):
+        left_s = EXPECTING_S + KEEPALIVE_S - phase_s
         back_s = simulated.at(phase_s).back_s or 60
         assert left_s - 0.1 < back_s < left_s + ACCEPTER_LIFETIME_S
 
 
 @pytest.mark.netns
-@pytest.mark.parametrize("idle_s", [0.5, 4.0], ids=["remembered", "forgotten"])
+@pytest.mark.parametrize(
+    ("idle_s", "is_remembered"), [(0.5, True), (6.0, False)], ids=["remembered", "forgotten"]
+)
 def test_the_kernel_does_what_the_simulator_does_in_its_phase(
-    idle_s: float, tmp_path: Path
+    idle_s: float, is_remembered: bool, tmp_path: Path
 ) -> None:
     within_s = 3.0
     kernel = fall_of(short_life(idle_s, within_s), "netns", tmp_path / "netns")
@@ -134,7 +137,7 @@ def test_the_kernel_does_what_the_simulator_does_in_its_phase(
     around = [
         simulated.at(kernel.phase_s + shift_s).back_s for shift_s in (-AROUND_S, 0.0, AROUND_S)
     ]
-    assert (kernel.back_s is None) == (idle_s > ACCEPTER_LIFETIME_S)
+    assert (kernel.back_s is not None) == is_remembered
     if kernel.back_s is None:
         assert None in around
     else:
