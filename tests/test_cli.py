@@ -1,6 +1,7 @@
 """The command line itself; what the commands do is tested with what they are made of."""
 
 import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -96,6 +97,30 @@ def test_an_interrupt_while_python_still_imports_is_quiet(module: str) -> None:
     command = [sys.executable, "-P", "-c", _INTERRUPTED_WHEN_IMPORTING, module]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+_INTERRUPTED_WHEN_LOOKING_FOR_PACKAGES = """\
+import os, signal
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_an_interrupt_while_python_looks_for_packages_is_quiet(
+    ignored: bool, tmp_path: Path
+) -> None:
+    """As ./lab starts it; sitecustomize runs at the end of Python's own search."""
+    (tmp_path / "sitecustomize.py").write_text(_INTERRUPTED_WHEN_LOOKING_FOR_PACKAGES)
+    start = Path(cli.__file__).with_name("start.py")
+    ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"] if ignored else []
+    done = subprocess.run(
+        [*ignoring, sys.executable, "-S", "-P", start, "--version"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    assert done.returncode == (0 if ignored else -signal.SIGINT)
 
 
 def test_an_interrupt_that_is_ignored_stays_so() -> None:

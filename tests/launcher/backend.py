@@ -25,10 +25,11 @@ def main():
     return sum(int(one[7:]) for one in sys.argv if one.startswith("--exit="))
 """
 _FILES = {
-    "quicpipe_program.py": _PROGRAM,
+    "quicpipe_lab/__init__.py": "",
+    "quicpipe_lab/entry.py": _PROGRAM,
     f"{_DIST_INFO}/METADATA": _METADATA,
     f"{_DIST_INFO}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    f"{_DIST_INFO}/entry_points.txt": "[console_scripts]\nquicpipe-lab = quicpipe_program:main\n",
+    f"{_DIST_INFO}/entry_points.txt": "[console_scripts]\nquicpipe-lab = quicpipe_lab.entry:main\n",
     f"{_DIST_INFO}/RECORD": "",
 }
 

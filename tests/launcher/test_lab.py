@@ -43,7 +43,9 @@ class Checkout:
         self.venv = root / ".venv"
         self._env = {"PATH": str(programs), "HOME": str(root), "PIP_NO_INDEX": "1"}
         (root / "tests").mkdir(parents=True)
+        (root / "quicpipe_lab").mkdir()
         shutil.copy(ROOT / "lab", root / "lab")
+        shutil.copy(ROOT / "quicpipe_lab" / "start.py", root / "quicpipe_lab")
         shutil.copy(Path(__file__).with_name("backend.py"), root / "backend.py")
         (root / "pyproject.toml").write_text(PYPROJECT)
         (root / "tests" / "run.py").write_text("import sys; print('tests', *sys.argv[1:])\n")
