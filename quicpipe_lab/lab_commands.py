@@ -95,7 +95,9 @@ def _up(arguments: argparse.Namespace) -> int:
 
 
 def _how_to_enter(name: str, topology: "Topology", is_detached: bool) -> str:
-    hosts = [node.name for node in topology.nodes if type(node).__name__ == "Host"]
+    from quicpipe_lab.model.topology import Host
+
+    hosts = [node.name for node in topology.nodes if type(node) is Host]
     one, other = hosts[0] if hosts else "core", hosts[-1] if hosts else "core"
     commands = [
         (f"quicpipe-lab shell {one}", "a shell on a node"),

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.model.address import split_host_port
 
 
 def add(commands: Any) -> None:
@@ -32,14 +32,12 @@ def _relay(arguments: argparse.Namespace) -> int:
     from quicpipe_lab.shell import relay_program
 
     _silence_libraries()
-    host, _, port = arguments.bind.rpartition(":")
-    if not host or not port.isdecimal():
-        raise QuicpipeLabError(f"--bind {arguments.bind!r} is not HOST:PORT")
+    host, port = split_host_port(arguments.bind)
     options = relay_program.RelayOptions(
         certificate_directory=arguments.certificate_dir,
         ephemeral=arguments.ephemeral,
-        host=host.strip("[]"),
-        port=int(port),
+        host=host,
+        port=port,
         token=arguments.token,
         strict=arguments.strict,
         offload=arguments.offload,

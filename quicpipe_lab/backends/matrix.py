@@ -88,7 +88,35 @@ class Cell:
 
     def scenario(self) -> Scenario:
         """Two homes with these NATs: connect, punch, and move data by whatever path there is."""
-        return scenario_of(self)
+        nodes = (
+            Host("alice"),
+            Host("bob"),
+            Relay("relay"),
+            Nat("nat-a", self.row_nat),
+            Nat("nat-b", self.column_nat),
+        )
+        line = self.link
+        down, up = (line.down, line.up) if line else (None, None)
+        links = (
+            Link(("core", "relay")),
+            Link(("core", "nat-a"), down, up),
+            Link(("core", "nat-b"), down, up),
+            Link(("nat-a", "alice")),
+            Link(("nat-b", "bob")),
+        )
+        return Scenario(
+            name=self.name,
+            topology=Topology(self.name, nodes, links, dual_stack=self.family is Family.IPV6),
+            family=self.family,
+            dialer="alice",
+            accepter="bob",
+            relay="relay",
+            expect=self.expected or Outcome.DIRECT,
+            steps=(WaitFor(settled=True, within_s=SETTLED_WITHIN_S), Transfer(TRANSFER_BYTES)),
+            oob_delay_s=0.0,
+            seed=self.trial + 1,
+            search=self.search,
+        )
 
 
 class Run(Protocol):
@@ -166,39 +194,6 @@ def parse_link(name: str | None) -> LinkPreset | None:
         nearest = did_you_mean(name, link_presets.PRESETS)
         raise ScenarioError("", f"there is no link preset {name!r}{nearest}")
     return link_presets.PRESETS[name]
-
-
-def scenario_of(cell: Cell) -> Scenario:
-    """Two homes with the cell's NATs: connect, punch, and move data by whatever path there is."""
-    nodes = (
-        Host("alice"),
-        Host("bob"),
-        Relay("relay"),
-        Nat("nat-a", cell.row_nat),
-        Nat("nat-b", cell.column_nat),
-    )
-    line = cell.link
-    down, up = (line.down, line.up) if line else (None, None)
-    links = (
-        Link(("core", "relay")),
-        Link(("core", "nat-a"), down, up),
-        Link(("core", "nat-b"), down, up),
-        Link(("nat-a", "alice")),
-        Link(("nat-b", "bob")),
-    )
-    return Scenario(
-        name=cell.name,
-        topology=Topology(cell.name, nodes, links, dual_stack=cell.family is Family.IPV6),
-        family=cell.family,
-        dialer="alice",
-        accepter="bob",
-        relay="relay",
-        expect=cell.expected or Outcome.DIRECT,
-        steps=(WaitFor(settled=True, within_s=SETTLED_WITHIN_S), Transfer(TRANSFER_BYTES)),
-        oob_delay_s=0.0,
-        seed=cell.trial + 1,
-        search=cell.search,
-    )
 
 
 def cells_of(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
+from typing import TypeVar
 
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.firewall import FirewallBehavior
@@ -69,6 +70,7 @@ class Firewall:
 
 
 Node = Host | Nat | Firewall
+N = TypeVar("N", bound=Node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ class Topology:
         """Each node's link towards the core, by node name, in order from the core outwards."""
         return _address(self, self._orient())
 
-    def of_kind(self, kind: type[Node]) -> Iterator[Node]:
+    def of_kind(self, kind: type[N]) -> Iterator[N]:
         """The nodes of one kind, in the author's order."""
         return (node for node in self.nodes if isinstance(node, kind))
 

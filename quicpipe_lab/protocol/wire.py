@@ -8,6 +8,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import re
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
@@ -89,6 +90,11 @@ class RequestError(Exception):
         super().__init__(problem)
         self.status = status
         self.problem = problem
+
+
+def is_bearer_token(text: str) -> bool:
+    """Whether a text can stand in an Authorization header (RFC 6750, 2.1, and what others use)."""
+    return bool(re.fullmatch("[!-~]{1,4096}", text))
 
 
 class Registration(NamedTuple):

@@ -4,7 +4,7 @@ import socket
 from dataclasses import dataclass
 
 from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
-from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.model.address import TransportAddress, split_host_port
 from quicpipe_lab.model.nat_measurement import NatMeasurement, ServerPoint
 from quicpipe_lab.shell.nat_lifetime import LifetimeProber
 from quicpipe_lab.shell.nat_prober import (
@@ -30,13 +30,10 @@ class ServerCheck:
 
 def parse_server(text: str) -> TransportAddress:
     """``HOST``, ``HOST:PORT`` or ``[IPv6]:PORT``. Raises QuicpipeLabError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or text.endswith("]") or (text.count(":") > 1 and not text.startswith("[")):
-        host, port = text, str(STUN_PORT)
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise QuicpipeLabError(f"--server {text!r} is not HOST:PORT")
-    return TransportAddress(host, int(port))
+    host, port = split_host_port(text, STUN_PORT)
+    if port == 0:
+        raise QuicpipeLabError(f"{text!r} is not HOST:PORT: nobody listens on port 0")
+    return TransportAddress(host, port)
 
 
 def check_server(

@@ -18,7 +18,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.logger import QuicLogger
 
 from quicpipe_lab.errors import QuicpipeLabError, RemoteProtocolError
-from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.model.address import TransportAddress, split_host_port
 from quicpipe_lab.protocol.accepter import AccepterConfig
 from quicpipe_lab.protocol.dialer import DialerConfig
 from quicpipe_lab.protocol.endpoint_config import ALPN
@@ -37,18 +37,14 @@ from quicpipe_lab.protocol.relay_leg import (
     relay_configuration,
     standard_request,
 )
-from quicpipe_lab.protocol.wire import Envelope
+from quicpipe_lab.protocol.wire import Envelope, is_bearer_token
 from quicpipe_lab.shell import oob, pipe
 from quicpipe_lab.shell.certificates import fingerprint, identity
 from quicpipe_lab.shell.event_log import EventLog
 from quicpipe_lab.shell.nat64 import open_towards
 from quicpipe_lab.shell.peer import Peer, PeerStream, accept, dial
 from quicpipe_lab.shell.trace_files import keylog_file, qlog_file
-from quicpipe_lab.shell.udp import (
-    family_of,
-    resolve,
-    split_host_port,
-)
+from quicpipe_lab.shell.udp import family_of, resolve
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -163,7 +159,10 @@ def _check(options: PeerOptions) -> None:
         "--search-rate": (1 <= options.search_rate <= 1000, "is 1 to 1000 datagrams a second"),
         "--alpn": (_is_ascii(options.alpn, 255), "is 1 to 255 ASCII characters"),
         "--server-name": (_is_ascii(options.server_name, 253), "is an ASCII host name"),
-        "--token": (_is_ascii(options.token, 4096), "is ASCII without spaces"),
+        "--token": (
+            options.token is None or is_bearer_token(options.token),
+            "is ASCII without spaces",
+        ),
         "--node": (not set(options.node) & set("/\0"), "names a file of --qlog: no slashes"),
     }
     for name, (holds, rule) in rules.items():
@@ -439,8 +438,19 @@ def _relay_configuration(
     if trust.fingerprint is None and not trust.insecure:
         configuration.verify_mode = ssl.CERT_REQUIRED
         if options.relay_ca is not None:
+            _check_authorities(options.relay_ca)
             configuration.cafile = str(options.relay_ca)
     return configuration
+
+
+def _check_authorities(file: Path) -> None:
+    """Now, and not when the relay shows its certificate. Raises QuicpipeLabError."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError:
+        raise QuicpipeLabError(f"--relay-ca {file}: it holds no certificates (PEM)") from None
+    except OSError as error:
+        raise QuicpipeLabError(f"--relay-ca {file}: {error.strerror}") from None
 
 
 def _hex(fingerprint_text: str | None) -> str | None:

@@ -12,6 +12,7 @@ from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.relay import Relay
 from quicpipe_lab.protocol.relay_limits import RelayLimits
+from quicpipe_lab.protocol.wire import is_bearer_token
 from quicpipe_lab.shell import batch
 from quicpipe_lab.shell.certificates import fingerprint, identity
 from quicpipe_lab.shell.event_log import EventLog
@@ -61,6 +62,8 @@ def run_relay(options: RelayOptions) -> int:
     """Serve until a signal ends it; the exit status. Raises QuicpipeLabError before that."""
     if options.strict and not options.token:
         raise QuicpipeLabError("a strict relay needs a bearer token: give --token as well")
+    if options.token is not None and not is_bearer_token(options.token):
+        raise QuicpipeLabError("--token is ASCII without spaces")
     with ExitStack() as stack:
         log = stack.enter_context(EventLog(options.events, options.node))
         certificate, private_key = identity(

@@ -4,16 +4,13 @@ The machine never learns who drives it; this file never learns what it does.
 """
 
 import asyncio
-import ipaddress
-import re
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address
 
 from quicpipe_lab.errors import QuicpipeLabError
-from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.model.address import TransportAddress, split_host_port
 from quicpipe_lab.protocol.machine import Machine, Searcher
 
 MAX_BATCH = 64
@@ -21,26 +18,6 @@ MAX_BATCH = 64
 acknowledgements stay prompt."""
 BUFFER_BYTES = 4 * 1024 * 1024
 _MAX_DATAGRAM_BYTES = 65536
-
-
-def split_host_port(text: str, default_port: int | None = None) -> tuple[str, int]:
-    """``HOST:PORT``, ``[IPV6]:PORT``, or without the port where there is a default. Raises
-    QuicpipeLabError."""
-    match = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?", text, re.ASCII)
-    if match is None and _address_or_none(text) is not None:
-        match = re.fullmatch(r"(.+)()()", text)  # IPv6 without brackets can have no port
-    port = None if match is None else int(match[3]) if match[3] else default_port
-    if match is None or port is None or port > 65535:
-        raise QuicpipeLabError(f"{text!r} is not HOST:PORT")
-    return match[1] or match[2], port
-
-
-def _address_or_none(text: str) -> IPv4Address | IPv6Address | None:
-    """The address that a text spells, if it spells one."""
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
 
 
 def resolve(

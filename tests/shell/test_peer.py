@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from quicpipe_lab.errors import LocalProtocolError, RemoteProtocolError
-from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.model.address import TransportAddress, split_host_port
 from quicpipe_lab.protocol.accepter import AccepterConfig
 from quicpipe_lab.protocol.dialer import Dialer, DialerConfig
 from quicpipe_lab.protocol.events import Connected, InitialReady, RelayRegistered
@@ -17,7 +17,7 @@ from quicpipe_lab.protocol.relay_leg import RelayTrust
 from quicpipe_lab.shell import peer_program
 from quicpipe_lab.shell.certificates import identity
 from quicpipe_lab.shell.peer import Peer, PeerStream, accept, dial
-from quicpipe_lab.shell.udp import open_socket, resolve, split_host_port
+from quicpipe_lab.shell.udp import open_socket, resolve
 from tests.shell.test_peer_program import DEADLINE_S, Programs
 
 CERTIFICATE, PRIVATE_KEY = identity(None, "test", ephemeral=True)

@@ -18,6 +18,7 @@ from quicpipe_lab.model.event import Event
 COMMAND = [sys.executable, "-m", "quicpipe_lab.cli"]
 DEADLINE_S = 30
 TO_NOBODY = ("--relay", "127.0.0.1:1", "--insecure")
+PINNED = ("--relay", "127.0.0.1:1", "--peer-fingerprint", "0" * 64)
 
 
 class Programs:
@@ -228,7 +229,10 @@ def test_an_unpinned_relay_needs_a_known_authority(programs: Programs) -> None:
         (["accept", "--relay", "127.0.0.1:1"], b"", "ended"),
         (["accept", "--oob", "relay:"], b"", "name"),
         (["relay", "--bind", "127.0.0.1"], b"", "HOST:PORT"),
+        (["relay", "--bind", "[::1:0"], b"", "HOST:PORT"),
+        (["relay", "--bind", "127.0.0.1:\u0663"], b"", "HOST:PORT"),
         (["relay", "--strict"], b"", "token"),
+        (["relay", "--token", "open sesame"], b"", "--token"),
         (["relay", "--xdp", "eth9"], b"", "--xdp eth9"),
         (["frobnicate"], b"", "frobnicate"),
         (["dial", "--relay", "127.0.0.1:0", "--insecure"], b"", "port 0"),
@@ -250,6 +254,8 @@ def test_an_unpinned_relay_needs_a_known_authority(programs: Programs) -> None:
         (["dial", *TO_NOBODY, "--server-name", "\u00e4"], b"", "--server-name"),
         (["dial", *TO_NOBODY, "--token", "a\nb"], b"", "--token"),
         (["dial", *TO_NOBODY, "--token", "\udcff"], b"", "--token"),
+        (["dial", *PINNED, "--relay-ca", "/nowhere"], b"", "--relay-ca /nowhere: No such file"),
+        (["dial", *PINNED, "--relay-ca", "/dev/null"], b"", "--relay-ca /dev/null: it holds no"),
         (["dial", *TO_NOBODY, "--node", "../alice", "--qlog", "q"], b"", "--node"),
         (["dial", *TO_NOBODY, "--qlog", "/proc/nowhere"], b"", "qlog"),
         (["dial", *TO_NOBODY, "--qlog", "/proc"], b"", "qlog"),

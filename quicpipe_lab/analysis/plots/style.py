@@ -42,7 +42,6 @@ class Theme:
     direct_fill: str
     outband: str
     wrong: str
-    wrong_fill: str
 
 
 LIGHT = Theme(
@@ -61,7 +60,6 @@ LIGHT = Theme(
     direct_fill="#a5dbae",
     outband="#7b3fa0",
     wrong="#c62828",
-    wrong_fill="#fbdcdc",
 )
 DARK = Theme(
     paper="#16202a",
@@ -79,7 +77,6 @@ DARK = Theme(
     direct_fill="#24663a",
     outband="#c792ea",
     wrong="#ff7b72",
-    wrong_fill="#5c2529",
 )
 
 

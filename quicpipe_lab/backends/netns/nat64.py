@@ -35,11 +35,7 @@ _WHERE = "/usr/local/sbin:/usr/sbin:/sbin"
 
 def nat64s(topology: Topology) -> list[str]:
     """The NATs that are such."""
-    return [
-        node.name
-        for node in topology.of_kind(Nat)
-        if isinstance(node, Nat) and node.behavior.ipv6 is Ipv6Behavior.NAT64
-    ]
+    return [node.name for node in topology.of_kind(Nat) if node.behavior.ipv6 is Ipv6Behavior.NAT64]
 
 
 def tun_of(topology: Topology, node: str, number: int) -> Tun:

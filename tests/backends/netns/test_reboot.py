@@ -74,7 +74,8 @@ def test_no_mapping_outlives_a_reboot_under_traffic() -> None:
 )
 def test_every_kind_of_router_is_as_declared_after_a_reboot(name: str) -> None:
     with Lab(find_topology(name)) as lab:
-        for router in (*lab.topology.of_kind(Nat), *lab.topology.of_kind(Firewall)):
+        routers: list[Nat | Firewall] = [*lab.topology.of_kind(Nat)]
+        for router in [*routers, *lab.topology.of_kind(Firewall)]:
             lab.reboot(router.name)
         certificates = Certification(lab).finish()
     assert [one.difference() for one in certificates] == [None] * len(certificates)
