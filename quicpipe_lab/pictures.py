@@ -3,7 +3,7 @@
 Nothing of matplotlib is imported before a picture is drawn.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -129,15 +129,19 @@ def save(run_dir: Path, name: str, out: Path, *, dark: bool, beside: Path | None
 def draw(run_dir: Path, name: str, *, dark: bool) -> "Drawing":
     """One picture of a run, or of a matrix, by name."""
     results = matrix_results(run_dir)
-    known = list(MATRIX_PICTURES if results else PICTURES)
-    if name not in known:
-        nearest = did_you_mean(name, known)
-        raise QuicpipeLabError(
-            f"there is no picture {name!r}; there are {', '.join(known)}{nearest}"
-        )
     if results:
         return draw_matrix(results, name, dark=dark)
+    require(name, PICTURES)
     return PICTURES[name].draw(open_run(run_dir), dark)
+
+
+def require(name: str, known: Iterable[str]) -> None:
+    """Raises QuicpipeLabError where there is no picture of that name."""
+    names = list(known)
+    if name not in names:
+        raise QuicpipeLabError(
+            f"there is no picture {name!r}; there are {', '.join(names)}{did_you_mean(name, names)}"
+        )
 
 
 def draw_beside(run_dir: Path, other: Path, name: str, *, dark: bool) -> "Drawing":
@@ -174,7 +178,8 @@ def matrix_results(run_dir: Path) -> "list[CellResult]":
 
 
 def draw_matrix(results: "list[CellResult]", name: str, *, dark: bool) -> "Drawing":
-    """One of MATRIX_PICTURES."""
+    """One of MATRIX_PICTURES. Raises QuicpipeLabError."""
+    require(name, MATRIX_PICTURES)
     from quicpipe_lab.analysis import matrix as analysis
     from quicpipe_lab.analysis.plots.distribution import distribution
     from quicpipe_lab.analysis.plots.matrix import matrix

@@ -220,6 +220,10 @@ class BlockingLab:
         """Undo ``cut`` of the same two nodes."""
         self._do(self._lab.restore(one, other))
 
+    def reboot(self, node: str) -> None:
+        """A NAT or firewall forgets all that it knows."""
+        self._do(self._lab.reboot(node))
+
     def set_link(
         self, one: str, other: str, behavior: LinkBehavior, back: LinkBehavior | None = None
     ) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from quicpipe_lab import resources
 from quicpipe_lab.api.program import Output, Program, ProgramResult, memory_file
@@ -23,9 +23,6 @@ from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.model.topology import CORE, Topology
-
-if TYPE_CHECKING:
-    from quicpipe_lab.backends.netns.recording import Recording
 
 T = TypeVar("T")
 
@@ -167,7 +164,8 @@ class Lab:
         try:
             await self._call(self._lab.up)
             if self._wants_capture:
-                await self._call(self._begin_capture)
+                assert self._run_dir is not None
+                self._recording = await self.record(self._run_dir)
         except BaseException:
             await self.down()
             raise
@@ -257,12 +255,6 @@ class Lab:
         program = Program(spawned[0], output, started_s, self._kill, self._note_end)
         self._running.add(program)
         return program
-
-    def _begin_capture(self) -> None:
-        from quicpipe_lab.backends.netns.recording import Recording
-
-        assert self._run_dir is not None
-        self._recording = Recording(self._lab, self._run_dir).__enter__()
 
     def _end_capture(self, keep: bool) -> None:
         recording, self._recording = self._recording, None

@@ -68,9 +68,7 @@ def picture(
         from quicpipe_lab.analysis.plots.plan import plan
 
         return Drawn(plan(what, dark=dark), what.name)
-    if name not in pictures.PICTURES:
-        known = ", ".join(pictures.PICTURES)
-        raise QuicpipeLabError(f"there is no picture {name!r}; there are {known}")
+    pictures.require(name, pictures.PICTURES)
     one = pictures.PICTURES[name]
     evidence = open_run(what if isinstance(what, RunResult) else Path(what))
     return Drawn(one.draw(evidence, dark), one.title, one.caption)

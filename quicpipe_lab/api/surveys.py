@@ -11,8 +11,8 @@ from quicpipe_lab.analysis.explain import Explanation
 from quicpipe_lab.api.looks import Drawn, explain
 from quicpipe_lab.backends.base import require_linux
 from quicpipe_lab.backends.many import Manner
-from quicpipe_lab.backends.matrix import CellResult, cells_of, parse_nats, run_matrix
-from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.backends.matrix import CellResult, cells_of, parse_nats, run_matrix, run_name
+from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
 from quicpipe_lab.model.check_topology import topology_of
 from quicpipe_lab.model.nat_certificate import Certificate
 from quicpipe_lab.model.nat_presets import PRESETS
@@ -36,6 +36,8 @@ def check_nats(
 
     ``lifetime``: wait for idle mappings to end as well; in virtual time (``sim``) that takes none.
     """
+    if backend not in ("netns", "sim"):
+        raise ScenarioError("backend", f"{backend!r} is none of netns, sim")
     if isinstance(what, str):
         preset = PRESETS.get(what)
         what = topology_of({what: preset}) if preset else resources.find_topology(what)
@@ -72,15 +74,14 @@ class Matrix:
 
     def picture(self, name: str = "matrix", *, dark: bool = False) -> Drawn:
         """``matrix``, or ``times``: how long it took to go direct."""
-        title = pictures.MATRIX_PICTURES[name]
-        return Drawn(pictures.draw_matrix(list(self.results), name, dark=dark), title)
+        drawn = pictures.draw_matrix(list(self.results), name, dark=dark)
+        return Drawn(drawn, pictures.MATRIX_PICTURES[name])
 
     def explain(self, row: str, column: str, trial: int = 0) -> Explanation:
         """Why one of the runs ended as it did. ``row`` is the dialer's NAT."""
         for one in self.results:
             if (one.row, one.column, one.trial) == (row, column, trial):
-                name = f"{row}-{column}-{trial}".replace("/", "-").lower()
-                return explain(self.run_dir / name)
+                return explain(self.run_dir / run_name(row, column, trial))
         raise QuicpipeLabError(f"the matrix has no run {trial} of {row!r} against {column!r}")
 
 

@@ -110,6 +110,7 @@ def _preload() -> None:
 
 
 def _fork_run(scenario: Scenario, run_dir: Path, capture: bool) -> int:
+    (run_dir / "complaint").unlink(missing_ok=True)  # an earlier run's
     pid = os.fork()
     if pid:
         return pid

@@ -74,7 +74,7 @@ class Cell:
     @property
     def name(self) -> str:
         """A name for files and people."""
-        return f"{self.row}-{self.column}-{self.trial}".replace("/", "-").lower()
+        return run_name(self.row, self.column, self.trial)
 
     @property
     def expected(self) -> Outcome | None:
@@ -157,6 +157,11 @@ class CellResult:
         if self.expected is None:
             return self.outcome is not Outcome.FAILED
         return self.outcome is self.expected
+
+
+def run_name(row: str, column: str, trial: int) -> str:
+    """What a run of the matrix is called, and its directory."""
+    return f"{row}-{column}-{trial}".replace("/", "-").lower()
 
 
 def parse_nats(

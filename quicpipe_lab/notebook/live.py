@@ -25,8 +25,9 @@ from quicpipe_lab.analysis.sentences import sentence
 from quicpipe_lab.api.lab import Lab
 from quicpipe_lab.api.program import Program
 from quicpipe_lab.backends.netns.recording import Recording
-from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.errors import LocalProtocolError, QuicpipeLabError
 from quicpipe_lab.model.event import Event
+from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.notebook.board import Switch, board, hops, switches
 from quicpipe_lab.shell.spool_tail import SpoolTail
 
@@ -91,6 +92,9 @@ class LiveView(anywidget.AnyWidget):
 
     async def press(self, key: str) -> None:
         """Do what a button does. Raises QuicpipeLabError."""
+        if key not in self._switches:
+            nearest = did_you_mean(key, self._switches)
+            raise LocalProtocolError(f"there is no switch {key!r}{nearest}")
         await self._press(self._switches[key])
 
     # Parts

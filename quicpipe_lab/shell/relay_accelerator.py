@@ -53,7 +53,7 @@ class SenderCounters(Protocol):
 
 
 class KernelTable(Protocol):
-    """What is asked of the filter; see Filter in xdp.py."""
+    """What is asked of the filter; see Filter in xdp_filter.py."""
 
     def add_redirects(self, bindings: Iterable[Binding]) -> None: ...
     def remove_redirect(self, connection_id: bytes) -> None: ...

@@ -25,10 +25,11 @@ from quicpipe_lab.shell.relay_socket import RelayTransport
 from quicpipe_lab.shell.relay_status import table
 
 _MANY_SIGNALS = 4096
+_ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class RelayLoop:
-    """``run`` returns after SIGTERM, SIGINT or ``stop``; every client has then been told."""
+    """``run`` returns after SIGTERM, SIGINT, SIGHUP or ``stop``, when every client was told."""
 
     def __init__(
         self,
@@ -63,7 +64,8 @@ class RelayLoop:
         wakes.setblocking(False)
         before = {
             number: signal.signal(number, self._on_signal)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+            for number in (*_ENDS, signal.SIGUSR1, signal.SIGUSR2)
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN  # nohup
         }
         before_fd = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         try:

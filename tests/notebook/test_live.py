@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from quicpipe_lab.api import Lab
+from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.model.topology import Nat
 from quicpipe_lab.notebook.board import board, hops, switches
 from quicpipe_lab.notebook.live import LiveView
@@ -99,6 +100,8 @@ def test_view_outlives_its_lab() -> None:
         view.click("cut alice")
         await view.until(lambda: bool(view.told))
         assert view.told[-1].endswith("the lab is not up")
+        with pytest.raises(LocalProtocolError, match="no switch 'nowhere'"):
+            await view.press("nowhere")
         await view.stop()
 
     play(story())

@@ -78,7 +78,7 @@ def until(client: Client, holds: Any) -> None:
         client.turn()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_it_serves_and_ends_in_order(tmp_path: Path, number: int) -> None:
     with running(tmp_path, "--qlog", str(tmp_path / "q"), "--keylog", str(tmp_path / "k")) as relay:
         certificate, _ = load_or_create(tmp_path / "id")

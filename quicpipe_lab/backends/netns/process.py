@@ -15,7 +15,8 @@ Ask = Callable[[Message, Sequence[int]], tuple[Message, list[int]]]
 """Sends a request with files to a supervisor and receives its answer."""
 
 EXIT_STATUS = struct.Struct("=i")
-"""What an exit pipe says at the end: the exit code, or minus the signal that killed it."""
+"""What an exit pipe says at the end, as ``os.waitstatus_to_exitcode`` gives it: the exit code, or
+minus the signal that killed it."""
 
 
 class Process:

@@ -1,6 +1,6 @@
 """Visitors of a lab: processes of the same user that ask what there is, run a program, or end it.
 
-The supervisor's side; visit.py is theirs. A visitor's program ends with the visitor: when the
+The supervisor's side; registry.py is theirs. A visitor's program ends with the visitor: when the
 connection closes before the program has ended, its whole session is killed.
 """
 

@@ -6,7 +6,6 @@ import os
 import selectors
 import signal
 import socket
-import struct
 import time
 from pathlib import Path
 from typing import NoReturn
@@ -17,6 +16,7 @@ from quicpipe_lab.backends.netns.channel import Channel, Message
 from quicpipe_lab.backends.netns.failures import describe
 from quicpipe_lab.backends.netns.namespaces import enter
 from quicpipe_lab.backends.netns.naming import Place
+from quicpipe_lab.backends.netns.process import EXIT_STATUS
 from quicpipe_lab.backends.netns.reception import (
     Answer,
     Operation,
@@ -27,9 +27,6 @@ from quicpipe_lab.backends.netns.reception import (
 )
 from quicpipe_lab.backends.netns.surroundings import Surroundings
 from quicpipe_lab.errors import LabEndedError
-
-EXIT_STATUS = struct.Struct("=i")
-"""How a program ended, as ``os.waitstatus_to_exitcode`` gives it: what its exit pipe says."""
 
 _WAKEUP_SIZE_BYTES = 4096
 

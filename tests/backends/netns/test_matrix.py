@@ -52,6 +52,17 @@ def test_the_table_for_a_program_and_the_figure(tmp_path: Path) -> None:
 
 
 @pytest.mark.netns
+def test_what_an_earlier_run_complained_of_is_no_complaint_of_this_one(tmp_path: Path) -> None:
+    (cell,) = cells_of(parse_nats("EIM/APDF"), parse_nats("EIM/APDF"))
+    complaint = tmp_path / cell.name / "complaint"
+    complaint.parent.mkdir()
+    complaint.write_text("no namespaces")
+    (result,) = run_matrix([cell], tmp_path)
+    assert result.ok
+    assert not complaint.exists()
+
+
+@pytest.mark.netns
 def test_a_search_wins_what_punching_leaves(tmp_path: Path) -> None:
     """A few of the 25: either side hard, and both mappings not EIM. (Of the seven that luck alone
     can win no run says anything; virtual time does, with its seeds.)"""
