@@ -1,7 +1,6 @@
 """The command line: arguments to calls to text. Imports what a command needs when it is run."""
 
 import argparse
-import dataclasses
 import errno
 import json
 import os
@@ -167,6 +166,8 @@ def _scenario(arguments: argparse.Namespace) -> int:
         return _list_scenarios(arguments.json)
     if arguments.name is None:
         raise QuicpipeLabError("which scenario? --list shows them")
+    import dataclasses
+
     from quicpipe_lab import console
     from quicpipe_lab.backends import base
 

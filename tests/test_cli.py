@@ -77,6 +77,14 @@ def test_a_reader_that_is_gone_when_help_comes_is_no_failure(option: str, unbuff
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_help_waits_for_no_imports_that_it_does_not_need() -> None:
+    """dataclasses brings inspect and ast, a fifth of the whole start."""
+    script = "import sys; from quicpipe_lab import cli; print(*sys.modules)"
+    command = [sys.executable, "-S", "-P", "-c", f"import site; site.main(); {script}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert not {"dataclasses", "inspect", "asyncio", "rich", "aioquic"} & set(done.stdout.split())
+
+
 _INTERRUPTED_WHEN_IMPORTING = """\
 import os, signal, sys
 
