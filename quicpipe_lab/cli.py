@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 OK, DIFFERENT, BAD_INPUT, CANNOT = 0, 1, 2, 3
 """Exit statuses: as expected; another outcome; bad input; not on this machine."""
 INTERRUPTED = 128 + signal.SIGINT
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Windows has no SIGHUP."""
+
+_LONG = ("scenario", "matrix", "explore")
+"""What has something to take down, and no handlers of its own."""
 
 _PIPES = (["dial"], ["accept"])
 """What they write is for a program or the other peer: without a reader there is no use in it."""
@@ -65,7 +70,8 @@ def _run(words: Sequence[str]) -> int:
         return _complain(str(error), BAD_INPUT, wants_json="--json" in words)
     wants_json = getattr(arguments, "json", False)
     try:
-        status: int = arguments.run(arguments)
+        with _orderly_end() if arguments.command in _LONG else nullcontext():
+            status: int = arguments.run(arguments)
     except (BackendUnavailableError, UnsupportedBehaviorError) as problem:
         return _complain(str(problem), CANNOT, wants_json)
     except RemoteProtocolError as problem:
@@ -135,7 +141,7 @@ def _orderly_end() -> Iterator[None]:
 
     before = {
         number: signal.getsignal(number)
-        for number in (signal.SIGTERM, signal.SIGHUP)
+        for number in ENDING
         if signal.getsignal(number) is not signal.SIG_IGN  # nohup
     }
     for number in before:
@@ -177,7 +183,7 @@ def _scenario(arguments: argparse.Namespace) -> int:
     if arguments.search:
         scenario = dataclasses.replace(scenario, search=True)
     watcher = console.watcher(scenario, quiet=arguments.json)
-    with _orderly_end(), watcher:
+    with watcher:
         result = base.run(
             scenario,
             backend=arguments.backend,

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from quicpipe_lab.backends.many import simulators
 from quicpipe_lab.backends.sim.backend import SimBackend
 from quicpipe_lab.backends.sim.shrink import MOST_TRIALS, shrink
 from quicpipe_lab.backends.sim.trial import QUIET, Trial, try_out
 from quicpipe_lab.backends.sim.variation import Variation, vary
+from quicpipe_lab.backends.simulators import Simulators
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.scenario import Scenario
 from quicpipe_lab.shell import scenario_file
@@ -156,18 +156,15 @@ def _trials(
         for number in range(seeds):
             yield _try(scenario, number, backend)
         return
-    with simulators(jobs, seeds) as pool:
+    with Simulators(jobs, seeds) as pool:
         waiting: list[Future[Trial]] = []
-        try:
-            ahead = _AHEAD * (jobs or 8)
-            for number in range(seeds):
-                waiting.append(pool.submit(_try, scenario, number, backend))
-                if len(waiting) > ahead:
-                    yield waiting.pop(0).result()
-            while waiting:
+        ahead = _AHEAD * (jobs or 8)
+        for number in range(seeds):
+            waiting.append(pool.submit(_try, scenario, number, backend))
+            if len(waiting) > ahead:
                 yield waiting.pop(0).result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        while waiting:
+            yield waiting.pop(0).result()
 
 
 def _try(scenario: Scenario, number: int, backend: SimBackend) -> Trial:

@@ -6,22 +6,20 @@ little more than its own work, and its lab dies with it. A simulation is nothing
 there are as many workers as cores.
 """
 
-import gc
 import json
 import os
 import select
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, replace
 from itertools import islice
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from quicpipe_lab.backends.base import AUTO, NAMES, Backend, make_do, require_linux, run_in
+from quicpipe_lab.backends.simulators import Simulators
 from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError, ScenarioError
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Scenario
@@ -121,6 +119,8 @@ def _fork_run(scenario: Scenario, run_dir: Path, capture: bool) -> int:
 
         syscalls.set_parent_death_signal(signal.SIGKILL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+        for number in (signal.SIGTERM, signal.SIGHUP):  # whose handlers are for itself
+            signal.signal(number, signal.SIG_DFL)
         _run(NetnsBackend(fork_labs=True, capture=capture), scenario, run_dir)
         status = 0
     except QuicpipeLabError as error:
@@ -149,46 +149,12 @@ def _result_of(scenario: Scenario, run_dir: Path, status: int) -> RunResult:
 
 
 def _simulated(tasks: Sequence[Task], manner: Manner) -> Iterator[tuple[int, RunResult]]:
-    with simulators(manner.jobs, len(tasks)) as pool:
+    with Simulators(manner.jobs, len(tasks)) as pool:
         futures: dict[Future[RunResult], int] = {}
-        try:
-            for number, task in enumerate(tasks):
-                futures[pool.submit(_simulate, *task, manner.capture)] = number
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def simulators(jobs: int | None, tasks: int) -> ProcessPoolExecutor:
-    """Processes for so many simulations: as many as cores, unless ``jobs`` says otherwise."""
-    return ProcessPoolExecutor(
-        min(jobs or os.cpu_count() or 1, max(1, tasks)),
-        # No forks, for whoever calls us may have threads; no forkserver, which leaves its folder in
-        # /tmp where it is killed.
-        mp_context=get_context("spawn"),
-        initializer=_be_a_worker,
-    )
-
-
-def _be_a_worker() -> None:
-    """End with the process that works are for, however it ends; and not by its Ctrl-C.
-
-    What is imported stays, and need not be looked at again by each search for cycles.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def follow() -> None:
-        parent = parent_process()
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-    from quicpipe_lab.backends.sim import backend
-
-    del backend
-    gc.freeze()
+        for number, task in enumerate(tasks):
+            futures[pool.submit(_simulate, *task, manner.capture)] = number
+        for future in as_completed(futures):
+            yield futures[future], future.result()
 
 
 def _simulate(scenario: Scenario, run_dir: Path, capture: bool) -> RunResult:
