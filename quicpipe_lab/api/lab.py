@@ -206,10 +206,10 @@ class Lab:
         """A NAT or firewall forgets all that it knows."""
         await self._call(lambda: self._lab.reboot(node))
 
-    async def record(self, folder: str | os.PathLike[str]) -> Recording:
-        """Capture every interface from now on, into ``capture.spool`` in a folder that exists,
-        until ``stop`` or the lab's end. ``write`` makes a pcapng of it."""
-        recording = Recording(self._lab, Path(folder))
+    async def record(self, spool: int) -> Recording:
+        """Capture every interface from now on, into an open file (shell/capture.py says in which
+        form), until ``stop`` or the lab's end."""
+        recording = Recording(self._lab, Path(), nameless=spool)
         await self._call(recording.__enter__)
         return recording
 

@@ -20,6 +20,17 @@ def observe(event):
         print("it runs", flush=True)
 """
 
+_LIVE = """
+import asyncio
+from quicpipe_lab import Lab
+from quicpipe_lab.notebook.live import LiveView
+view = await LiveView(await Lab("two-homes").up()).start()
+await view.play()
+went_direct = asyncio.Event()
+view.observe(lambda _: "(direct)" in view.told[-1] and went_direct.set(), "told")
+await went_direct.wait()
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -103,3 +114,17 @@ def test_nothing_outlives_the_kernel(tmp_path: Path, end: str) -> None:
         else:
             os.kill(python.pid, signal.SIGKILL)
         wait_gone(started)
+
+
+def test_a_live_view_leaves_no_file_of_a_kernel_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    with kernel(tmp_path) as python:
+        python.run(_LIVE)
+        started = children(python.pid)
+        os.kill(python.pid, signal.SIGKILL)
+        wait_gone(started)
+    assert list(temporary.iterdir()) == []
