@@ -52,19 +52,23 @@ def test_run_with_and_without_await(python: Kernel) -> None:
     assert sum("image/png" in one for one in shown.shown) == 3
     ticking = """
 import asyncio
-ticks = 0
-async def tick():
-    global ticks
-    while True:
-        ticks += 1
-        await asyncio.sleep(0.01)
-clock = asyncio.create_task(tick())
-result = await run_async("nat-to-nat", run_dir="two", backend="netns")
-clock.cancel()
-print(result.outcome, ticks > 50)
+import threading
+said, heard = asyncio.Event(), threading.Event()
+loop = asyncio.get_running_loop()
+def observe(event):
+    if event.name == "connected":
+        loop.call_soon_threadsafe(said.set)
+        heard.wait()  # which hangs where the loop stands still
+running = asyncio.ensure_future(
+    run_async("nat-to-nat", run_dir="two", backend="netns", observe=observe)
+)
+await said.wait()
+print(running.done())
+heard.set()
+print((await running).outcome)
 print((await run("nat-to-nat", backend="sim", run_dir="three")).outcome)
 """
-    assert python.run(ticking).text.split() == ["direct", "True", "direct"]
+    assert python.run(ticking).text.split() == ["False", "direct", "direct"]
     assert python.run(inode).shown == before  # the kernel has stayed where it was
     assert children(python.pid) == []
 
