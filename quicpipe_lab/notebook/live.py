@@ -66,7 +66,7 @@ class LiveView(anywidget.AnyWidget):
         if self._watching is None:
             # It has no name, so that a kernel that is killed leaves no packets.
             self._spool = tempfile.TemporaryFile()  # noqa: SIM115
-            self._recording = await self.lab.record(self._spool.fileno())
+            self._recording = await self.lab.record(nameless=self._spool.fileno())
             self._watching = asyncio.create_task(self._watch())
         return self
 
