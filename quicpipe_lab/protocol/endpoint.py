@@ -50,10 +50,10 @@ from quicpipe_lab.protocol.events import (
     StreamData,
     StreamRefused,
 )
-from quicpipe_lab.protocol.quic import (
+from quicpipe_lab.protocol.quic import Connection
+from quicpipe_lab.protocol.quic_configuration import (
     PEER_WINDOW_BYTES,
     WINDOW_BYTES,
-    Connection,
     standard_configuration,
 )
 from quicpipe_lab.protocol.relay_leg import REGISTER_STEP, RelayLeg

@@ -5,9 +5,8 @@ tests/protocol/test_quic.py has a test for each, so that a new aioquic that move
 and names it. Written against aioquic 1.7.2.
 """
 
-import ssl
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.congestion.base import create_congestion_control
@@ -19,8 +18,7 @@ from aioquic.quic.connection import (
     QuicNetworkPath,
 )
 from aioquic.quic.events import ConnectionTerminated, QuicEvent
-from aioquic.quic.logger import QuicLogger
-from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicProtocolVersion
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery, QuicPacketSpace
@@ -33,53 +31,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.connection_id import (
-    CONNECTION_ID_LENGTH,
     LAST_INDEX,
     ConnectionIdGenerator,
 )
 
 RandomBytes = Callable[[int], bytes]
 """A source of randomness: from a number of bytes to that many."""
-
-MAX_DATAGRAM_BYTES = 1200
-"""UDP payload of a datagram at most: what every QUIC path carries (RFC 9000, 14), as Quicpipe does
-no path MTU discovery."""
-
-WINDOW_BYTES = 512 * 1024
-"""How far the other side may send ahead of what was taken on one stream, and half of how far on
-all together (RFC 9000, 4.1): enough for HTTP/3 with the relay."""
-PEER_WINDOW_BYTES = 2 * 1024 * 1024
-"""The same between peers: what 20 MB/s need at 100 ms."""
-
-
-def standard_configuration(
-    *,
-    is_client: bool,
-    alpn: list[str],
-    idle_timeout_s: float = 60.0,
-    connection_id_length: int = CONNECTION_ID_LENGTH,
-    window_bytes: int = WINDOW_BYTES,
-    qlog: QuicLogger | None = None,
-    keylog: TextIO | None = None,
-) -> QuicConfiguration:
-    """Quicpipe's QUIC: version 1 alone, IDs of one length, no path MTU discovery.
-
-    A client verifies no certificate chain: whom it talks to is settled by a pinned fingerprint
-    (see ``Connection.peer_fingerprint``). ``keylog`` receives TLS secrets in SSLKEYLOGFILE form.
-    """
-    return QuicConfiguration(
-        is_client=is_client,
-        alpn_protocols=alpn,
-        connection_id_length=connection_id_length,
-        idle_timeout=idle_timeout_s,
-        max_data=2 * window_bytes,
-        max_datagram_size=MAX_DATAGRAM_BYTES,
-        max_stream_data=window_bytes,
-        supported_versions=[QuicProtocolVersion.VERSION_1],
-        verify_mode=ssl.CERT_NONE if is_client else None,
-        quic_logger=qlog,
-        secrets_log_file=keylog,
-    )
 
 
 class RetryTokens(QuicRetryTokenHandler):
@@ -178,6 +135,11 @@ class Connection(QuicConnection):
             error_code=QuicErrorCode.CRYPTO_ERROR + AlertDescription.bad_certificate,
             reason_phrase=reason,
         )
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether any packet of the other side could be read."""
+        return self._state is not QuicConnectionState.FIRSTFLIGHT
 
     @property
     def is_confirmed(self) -> bool:

@@ -24,7 +24,8 @@ from quicpipe_lab.protocol.connection_id import (
     is_relay_connection_id,
 )
 from quicpipe_lab.protocol.forwarding import Flow, Forwarder, Reason, Sender, Verdict
-from quicpipe_lab.protocol.quic import Connection, RandomBytes, standard_configuration
+from quicpipe_lab.protocol.quic import Connection, RandomBytes
+from quicpipe_lab.protocol.quic_configuration import standard_configuration
 from quicpipe_lab.protocol.registrar import Registrar
 from quicpipe_lab.protocol.relay_api import RelayApi
 from quicpipe_lab.protocol.relay_events import ClientConnected, ClientLost, RelayEvent
@@ -122,7 +123,9 @@ class Relay:
         if client is not None:
             self.counters[Reason.TO_RELAY] += 1
             client.quic.receive_datagram(data, source, now)
-            if client.quic.address is None:  # an Initial by its first bytes only
+            if not client.quic.has_begun:
+                # By its first bytes alone an Initial that opens a connection. Closing it would
+                # send to a client whose ID is not known.
                 self._forget(client, now)
             else:
                 self._after(client, now)

@@ -34,7 +34,8 @@ from quicpipe_lab.protocol.events import (
     RelayRefused,
     RelayRegistered,
 )
-from quicpipe_lab.protocol.quic import Connection, RandomBytes, standard_configuration
+from quicpipe_lab.protocol.quic import Connection, RandomBytes
+from quicpipe_lab.protocol.quic_configuration import standard_configuration
 from quicpipe_lab.protocol.wire import (
     OBSERVED_ADDRESS_HEADER,
     REGISTER_PATH,

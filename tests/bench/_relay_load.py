@@ -19,7 +19,7 @@ import time
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.connection_id import ConnectionIdGenerator
 from quicpipe_lab.protocol.events import RelayRegistered
-from quicpipe_lab.protocol.quic import standard_configuration
+from quicpipe_lab.protocol.quic_configuration import standard_configuration
 from quicpipe_lab.protocol.relay_leg import RelayLeg, RelayTrust
 from quicpipe_lab.shell.batch import SLOTS, Message, ReceiveBatch, SendBatch, set_gro
 from quicpipe_lab.shell.relay_batch import pack_name

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.connection_id import ConnectionIdGenerator
-from quicpipe_lab.protocol.quic import Connection, standard_configuration
+from quicpipe_lab.protocol.quic import Connection
+from quicpipe_lab.protocol.quic_configuration import standard_configuration
 from quicpipe_lab.protocol.relay import Relay
 from quicpipe_lab.protocol.relay_events import RelayEvent
 from quicpipe_lab.protocol.relay_limits import RelayLimits

@@ -19,7 +19,7 @@ from quicpipe_lab.protocol.events import (
     StreamBroken,
     StreamRefused,
 )
-from quicpipe_lab.protocol.quic import standard_configuration
+from quicpipe_lab.protocol.quic_configuration import standard_configuration
 from quicpipe_lab.protocol.relay_leg import (
     KEEPALIVE_S,
     RelayTrust,

@@ -10,11 +10,10 @@ from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, Stream
 from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.connection_id import ConnectionIdGenerator
-from quicpipe_lab.protocol.quic import (
+from quicpipe_lab.protocol.quic import Connection, RetryTokens
+from quicpipe_lab.protocol.quic_configuration import (
     MAX_DATAGRAM_BYTES,
     WINDOW_BYTES,
-    Connection,
-    RetryTokens,
     standard_configuration,
 )
 from quicpipe_lab.protocol.wire import check_initial

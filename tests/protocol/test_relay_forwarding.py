@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.connection_id import ConnectionIdGenerator
 from quicpipe_lab.protocol.forwarding import Flow, Reason, Verdict
-from quicpipe_lab.protocol.quic import Connection, standard_configuration
+from quicpipe_lab.protocol.quic import Connection
+from quicpipe_lab.protocol.quic_configuration import standard_configuration
 from quicpipe_lab.protocol.relay_limits import RelayLimits
 from quicpipe_lab.protocol.sources import Sources, drawn_from
 from quicpipe_lab.protocol.wire import Punch, PunchKind, encode_punch
@@ -184,6 +185,19 @@ def test_initials_that_lead_nowhere_are_forgotten() -> None:
     assert count(network, Reason.BUSY) > 0
     network.advance(10.1)
     assert network.client().register(KEY_A, 1).status == 200
+
+
+def test_what_cannot_be_read_opens_no_connection() -> None:
+    """Such as what a client goes on with, after the relay was started anew."""
+    network = Network(limits=RelayLimits(connections=1))
+    client = network.begin("203.0.113.5", 1)
+    ((initial, _),) = client.quic.datagrams_to_send(network.now)
+    length = len(client.quic.host_cid)
+    of_another_server = initial[:6] + bytes(length) + initial[6 + length :]
+    network.inject(of_another_server, client.address)
+    network.relay.close()
+    assert network.relay.datagrams_to_send(network.now) == []
+    assert network.relay.get_timer() is None
 
 
 def test_as_many_connections_as_allowed() -> None:

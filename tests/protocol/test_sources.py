@@ -9,7 +9,8 @@ import pytest
 from aioquic.quic.logger import QuicLogger
 
 from quicpipe_lab.protocol.connection_id import KEY_LENGTH, ConnectionIdGenerator
-from quicpipe_lab.protocol.quic import Connection, standard_configuration
+from quicpipe_lab.protocol.quic import Connection
+from quicpipe_lab.protocol.quic_configuration import standard_configuration
 from quicpipe_lab.protocol.sources import Sources, drawn_from
 from tests.protocol.pair import Pair
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from quicpipe_lab.errors import RemoteProtocolError
 from quicpipe_lab.protocol.connection_id import ConnectionIdGenerator
-from quicpipe_lab.protocol.quic import Connection, standard_configuration
+from quicpipe_lab.protocol.quic import Connection
+from quicpipe_lab.protocol.quic_configuration import standard_configuration
 from quicpipe_lab.protocol.wire import (
     PUNCH_KEY_LENGTH,
     PUNCH_LENGTH,

@@ -10,7 +10,7 @@ from pathlib import Path
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.connection_id import ConnectionIdGenerator, is_relay_connection_id
 from quicpipe_lab.protocol.events import EndpointEvent, RelayRefused, RelayRegistered
-from quicpipe_lab.protocol.quic import standard_configuration
+from quicpipe_lab.protocol.quic_configuration import standard_configuration
 from quicpipe_lab.protocol.relay import Relay
 from quicpipe_lab.protocol.relay_leg import RelayLeg, RelayTrust
 from quicpipe_lab.protocol.relay_limits import RelayLimits
