@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from quicpipe_lab import resources
+from quicpipe_lab.api.runs import as_scenario
 from quicpipe_lab.backends import explore as backend
 from quicpipe_lab.backends.explore import Exploration
 from quicpipe_lab.model.scenario import Scenario
@@ -23,8 +23,5 @@ def explore(
     ``jobs``: by default all happens in this process. Several processes (None: as many as cores)
     import the caller's main module anew, which a script has to be ready for.
     """
-    if isinstance(scenario, str):
-        scenario = resources.find_scenario(scenario)
-    return backend.explore(
-        scenario, seeds=seeds, jobs=jobs, file=None if file is None else Path(file)
-    )
+    file = None if file is None else Path(file)
+    return backend.explore(as_scenario(scenario), seeds=seeds, jobs=jobs, file=file)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from quicpipe_lab import resources
 from quicpipe_lab.backends import base
 from quicpipe_lab.backends.sim.simulation import Simulation
+from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Scenario
@@ -87,4 +88,8 @@ def run(
 
 def as_scenario(given: Scenario | str) -> Scenario:
     """By name or path, or itself. Raises ScenarioError."""
-    return resources.find_scenario(given) if isinstance(given, str) else given
+    if isinstance(given, Scenario):
+        return given
+    if not isinstance(given, str):
+        raise ScenarioError("scenario", f"is one, or its name or path as text, not {given!r}")
+    return resources.find_scenario(given)

@@ -19,6 +19,7 @@ from quicpipe_lab.backends.sim.variation import Variation, vary
 from quicpipe_lab.backends.simulators import Simulators
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.scenario import Scenario
+from quicpipe_lab.model.whole import whole
 from quicpipe_lab.shell import scenario_file
 
 _AHEAD = 4
@@ -132,8 +133,7 @@ def explore(
 
     Raises ScenarioError, UnsupportedBehaviorError.
     """
-    if seeds < 1:
-        raise ScenarioError("seeds", f"is 1 or more, not {seeds}")
+    seeds, jobs = whole("seeds", seeds, 1), jobs if jobs is None else whole("jobs", jobs, 1)
     scenario = scenario_file.as_read(scenario)
     scenario_file.require_writable(file or _default_file(scenario, scenario.seed))
     began_s = time.monotonic()

@@ -24,6 +24,7 @@ from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError, Scena
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Scenario
 from quicpipe_lab.model.topology import CORE, Host, Link, Topology
+from quicpipe_lab.model.whole import whole
 
 LABS_AT_A_TIME = 4
 """On two cores: a run waits for its punching much of the time."""
@@ -41,6 +42,8 @@ class Manner:
     def __post_init__(self) -> None:
         if self.backend not in NAMES:
             raise ScenarioError("backend", f"{self.backend!r} is none of {', '.join(NAMES)}")
+        if self.jobs is not None:
+            object.__setattr__(self, "jobs", whole("jobs", self.jobs, 1))
 
     def settled(self, tell: Callable[[str], None] = lambda _: None) -> "Manner":
         """Where the backend is AUTO, what that is here: found out by building a lab of one host,

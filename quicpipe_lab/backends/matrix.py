@@ -29,6 +29,7 @@ from quicpipe_lab.model.scenario import Outcome, Scenario, Transfer, WaitFor
 from quicpipe_lab.model.scenario_data import dump_scenario
 from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.model.topology import Host, Link, Nat, Relay, Topology
+from quicpipe_lab.model.whole import whole
 
 CELLS: Mapping[str, NatBehavior] = MappingProxyType(
     {
@@ -210,7 +211,8 @@ def cells_of(
     *,
     search: bool = False,
 ) -> list[Cell]:
-    """Every pair, trial by trial, so that an interrupted matrix is even."""
+    """Every pair, trial by trial, so that an interrupted matrix is even. Raises ScenarioError."""
+    trials = whole("trials", trials, 1)
     return [
         Cell(row, rows[row], column, columns[column], trial, link, family, search)
         for trial, row, column in itertools.product(range(trials), rows, columns)

@@ -146,7 +146,12 @@ class SimRouter:
         self._reboots = 0
 
     def table(self, now_s: float, version: int = 4) -> Table:
-        """What it remembers of one IP version, as it would be at ``now_s`` without more packets."""
+        """What it remembers of one IP version, as it would be at ``now_s`` without more packets.
+
+        Raises LocalProtocolError for another version than 4 and 6.
+        """
+        if version not in (4, 6):
+            raise LocalProtocolError(f"an IP version is 4 or 6, not {version!r}")
         hooks = self._node.hooks.get(version)
         if isinstance(hooks, MappingNat | Masquerade | FirewallHooks):
             return hooks.table(now_s)

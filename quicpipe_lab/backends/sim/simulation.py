@@ -16,6 +16,7 @@ from functools import partial
 from math import inf, isnan
 from pathlib import Path
 from types import TracebackType
+from typing import SupportsFloat
 
 from quicpipe_lab.backends.event_names import event_names
 from quicpipe_lab.backends.script import Wait
@@ -88,8 +89,7 @@ class Simulation:
 
         Raises LocalProtocolError for what is no time.
         """
-        if isnan(time_s):
-            raise LocalProtocolError("nan is no time to run to")
+        _check_time(time_s)
         with drawn_from(self._run.sources):
             while self._tick(time_s):
                 pass
@@ -105,6 +105,8 @@ class Simulation:
         """
         if isinstance(what, str):
             self._check_name(what, node)
+        elif not callable(what):
+            raise LocalProtocolError(f"{what!r} is neither an event's name nor a condition")
         events, known = self.events, len(self.events)
         with drawn_from(self._run.sources):
             while True:
@@ -130,6 +132,7 @@ class Simulation:
     def rewind(self, time_s: float) -> None:
         """Begin anew, and let everything happen up to a time. Machines that were asked for before
         belong to the other run. Raises LocalProtocolError for what is no time."""
+        _check_time(time_s)
         self.close()
         self._begin()
         self.run_to(time_s)
@@ -240,3 +243,8 @@ class Simulation:
             self._wait = resume()
         except StopIteration:
             self._is_complete = True
+
+
+def _check_time(time_s: float) -> None:
+    if not isinstance(time_s, SupportsFloat) or isnan(time_s):
+        raise LocalProtocolError(f"{time_s!r} is no time to run to")

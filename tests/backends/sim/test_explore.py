@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,6 +111,19 @@ def test_every_variation_is_a_scenario(name: str) -> None:
     assert len(seen) == 4
 
 
-def test_no_seeds_are_refused() -> None:
-    with pytest.raises(ScenarioError, match="seeds: is 1 or more"):
-        explore(find_scenario("relayed"), seeds=0)
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"seeds": 0}, "seeds: is 1 or more, not 0"),
+        ({"seeds": 1.5}, "seeds: is a whole number, not 1.5"),
+        ({"seeds": "3"}, "seeds: is a whole number, not '3'"),
+        ({"seeds": None}, "seeds: is a whole number, not None"),
+        ({"jobs": -1}, "jobs: is 1 or more, not -1"),
+        ({"jobs": 0}, "jobs: is 1 or more, not 0"),
+        ({"scenario": None}, "scenario: is one, or its name or path as text, not None"),
+    ],
+)
+def test_what_cannot_be_explored_is_refused(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ScenarioError) as refused:
+        explore_from_python(**{"scenario": "relayed", **given})
+    assert str(refused.value) == says

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from quicpipe_lab import simulate
 from quicpipe_lab.backends import base
 from quicpipe_lab.backends.event_names import event_names
 from quicpipe_lab.backends.sim.simulation import Simulation
-from quicpipe_lab.errors import LocalProtocolError
+from quicpipe_lab.errors import LocalProtocolError, ScenarioError
 from quicpipe_lab.protocol.direct_states import State
 from quicpipe_lab.protocol.endpoint import Endpoint
 from quicpipe_lab.resources import find_scenario
@@ -147,9 +148,23 @@ def test_what_was_given_up_has_no_result() -> None:
 
 def test_what_is_no_time_is_refused() -> None:
     simulation = simulate("public-to-nat")
+    wrong: list[Any] = [float("nan"), "1", None]
     for go in (simulation.run_to, simulation.rewind):
-        with pytest.raises(LocalProtocolError, match="nan"):
-            go(float("nan"))
+        for time_s in wrong:
+            with pytest.raises(LocalProtocolError, match=f"{time_s!r} is no time to run to"):
+                go(time_s)
+    assert not simulation.is_over
+
+
+def test_what_is_neither_a_scenario_nor_a_condition_nor_a_version_is_refused() -> None:
+    nothing: Any = None
+    with pytest.raises(ScenarioError, match="is one, or its name or path as text, not None"):
+        simulate(nothing)
+    simulation = simulate("nat-to-nat")
+    with pytest.raises(LocalProtocolError, match="None is neither an event's name nor a cond"):
+        simulation.run_until(nothing)
+    with pytest.raises(LocalProtocolError, match="an IP version is 4 or 6, not 5"):
+        simulation.table("nat-a", 5)
 
 
 def test_without_what_only_linux_has() -> None:
