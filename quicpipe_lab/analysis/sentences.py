@@ -27,6 +27,7 @@ _SENTENCES = {
     "idle": "nothing to do for {seconds:g} s",
     "rebooted": "switched {router} off and on",
     "relay-restarted": "killed the relay and started it anew",
+    "attacked": "a stranger sends what is not his to send: {kind}",
     "relay-lost": "lost the relay: {problem}",
     "relay-refused": "was refused by the relay: {problem}",
     "failed": "FAILED: {problem}",

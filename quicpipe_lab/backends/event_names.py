@@ -20,6 +20,7 @@ _LAB = (
     "idle",
     "rebooted",
     "relay-restarted",
+    "attacked",
     "steps-done",
     "failed",
     "link-counters",

@@ -135,7 +135,6 @@ def explore(
     """
     seeds, jobs = whole("seeds", seeds, 1), jobs if jobs is None else whole("jobs", jobs, 1)
     scenario = scenario_file.as_read(scenario)
-    scenario_file.require_writable(file or _default_file(scenario, scenario.seed))
     began_s = time.monotonic()
     exploration = Exploration(scenario.name, scenario.seed, seeds)
     for number, trial in enumerate(_trials(scenario, seeds, jobs, backend)):
@@ -181,21 +180,15 @@ def _save(
 ) -> Found:
     small = scenario_file.as_read(variation.applied())
     again = try_out(small, backend)
-    file = file or _default_file(small, trial.seed)
+    if file is None:
+        file = Path(f"{small.name}-seed-{trial.seed}.toml")
     found = Found(trial, small, again, tried, file)
     comment = (
         f"Found by quicpipe-lab explore {small.name}, seed {trial.seed}, and shrunk:\n"
         f"{again.failure}\n\n    {found.command}"
     )
-    try:
-        scenario_file.save(small, file, comment)
-    except ScenarioError as error:
-        raise ScenarioError("", f"{error}; found was seed {trial.seed}: {again.failure}") from None
+    scenario_file.save(small, file, comment)
     return found
-
-
-def _default_file(scenario: Scenario, seed: int) -> Path:
-    return Path(f"{scenario.name}-seed-{seed}.toml")
 
 
 def _as_argument(file: Path) -> str:

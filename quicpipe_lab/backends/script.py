@@ -84,6 +84,10 @@ class Stage(Protocol):
         """Kill the relay and start it anew, without waiting until it is ready."""
         ...
 
+    def attack(self, attack: model.Attack) -> None:
+        """A stranger sends what is not his to send."""
+        ...
+
     def feed(self, transfer: Transfer) -> None:
         """Give a transfer's bytes to the dialer from now on, as it takes them."""
         ...
@@ -287,6 +291,9 @@ class Script:
             case model.RestartRelay():
                 self.note("relay-restarted")
                 self._stage.restart_relay()
+            case model.Attack():
+                self.note("attacked", kind=str(step.kind))
+                self._stage.attack(step)
 
     def _relay_ready(self) -> Story:
         """Where it was restarted, the new one has said so."""

@@ -32,7 +32,9 @@ from quicpipe_lab.model.nat import (
 )
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.scenario import (
+    Attack,
     Cut,
+    Hostility,
     Idle,
     Meanwhile,
     Outcome,
@@ -148,8 +150,10 @@ def _step(table: "_Table") -> Step:
             step = Reboot(table.take("node", str))
         case "restart-relay":
             step = RestartRelay()
+        case "attack":
+            step = Attack(table.choice("kind", Hostility))
         case other:
-            known = "transfer, wait, cut, restore, idle, reboot, restart-relay"
+            known = "transfer, wait, cut, restore, idle, reboot, restart-relay, attack"
             raise table.wrong("do", f"{other!r} is none of {known}")
     table.done()
     return step

@@ -121,7 +121,31 @@ class RestartRelay:
     """The relay's program is killed and started anew: same address and certificate, no memory."""
 
 
-Step = Transfer | WaitFor | Cut | Restore | Idle | Reboot | RestartRelay
+class Hostility(StrEnum):
+    """What a stranger sends. ``SPOOF``: the beginnings of others' connections with the relay, in
+    the name of an address that wants none. ``REPLAY``: what came to the relay, again from where it
+    came. ``COPY``: the same, from an address of his own. ``GARBAGE``: to relay and peers, in
+    anybody's name.
+    """
+
+    SPOOF = "spoof"
+    REPLAY = "replay"
+    COPY = "copy"
+    GARBAGE = "garbage"
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """A stranger out in the internet, who has seen all that came to the relay, sends a burst of
+    what is not his to send. Only the simulator has one."""
+
+    kind: Hostility
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", _choice("kind", Hostility, self.kind))
+
+
+Step = Transfer | WaitFor | Cut | Restore | Idle | Reboot | RestartRelay | Attack
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +157,7 @@ class Meanwhile:
     """
 
     at_s: float
-    step: Cut | Reboot | RestartRelay
+    step: Cut | Reboot | RestartRelay | Attack
     for_s: float | None = None
 
 
@@ -301,10 +325,10 @@ class Scenario:
                     cuts.add(frozenset(between))
                 case Reboot():
                     self._check_reboot(where, one.step)
-                case RestartRelay():
+                case RestartRelay() | Attack():
                     pass
                 case _:
-                    raise ScenarioError(f"{where}.do", "is cut, reboot or restart-relay")
+                    raise ScenarioError(f"{where}.do", "is cut, reboot, restart-relay or attack")
             if one.for_s is not None and not isinstance(one.step, Cut):
                 raise ScenarioError(f"{where}.for_s", "is for a cut")
 

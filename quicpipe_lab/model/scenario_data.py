@@ -15,6 +15,7 @@ from quicpipe_lab.model import document
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.load import scenario_from_table
 from quicpipe_lab.model.scenario import (
+    Attack,
     Cut,
     Idle,
     Reboot,
@@ -41,6 +42,7 @@ _STEPS: dict[type, str] = {
     Idle: "idle",
     Reboot: "reboot",
     RestartRelay: "restart-relay",
+    Attack: "attack",
 }
 _NODES: dict[type, str] = {Host: "host", Relay: "relay", Nat: "nat", Firewall: "firewall"}
 

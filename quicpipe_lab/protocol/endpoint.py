@@ -168,10 +168,6 @@ class Endpoint(ABC):
         """The least round-trip time seen on the path in use."""
         return None if self._peer is None else self._peer.min_rtt_s
 
-    def has_validated(self, address: TransportAddress) -> bool:
-        """Whether QUIC has found out that the peer receives there."""
-        return self._peer is not None and self._peer.has_validated(address)
-
     @property
     def is_direct(self) -> bool:
         """Whether data goes to the peer itself."""

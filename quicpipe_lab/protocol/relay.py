@@ -209,10 +209,6 @@ class Relay:
         """Every address with live bindings, and what it has sent through the relay."""
         return self._forwarder.senders()
 
-    def has_validated(self, address: TransportAddress) -> bool:
-        """Whether a client has shown that it receives there."""
-        return any(client.quic.has_validated(address) for client in self._clients)
-
     # Ending
 
     def close(self) -> None:

@@ -17,7 +17,9 @@ from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
 from quicpipe_lab.model.link import BurstLoss, LinkBehavior
 from quicpipe_lab.model.nat import FilteringBehavior
 from quicpipe_lab.model.scenario import (
+    Attack,
     Cut,
+    Hostility,
     Idle,
     Meanwhile,
     Outcome,
@@ -81,6 +83,7 @@ def _scenarios(draw: st.DrawFn) -> Scenario:
         Idle(draw(st.floats(0.001, 59))),
         Reboot(draw(st.sampled_from(("nat", "wall")))),
         RestartRelay(),
+        Attack(draw(st.sampled_from(Hostility))),
     )
     return Scenario(
         name=draw(st.text()),
@@ -101,6 +104,7 @@ def _scenarios(draw: st.DrawFn) -> Scenario:
             Meanwhile(0.25, Cut(("alice", "relay"))),
             Meanwhile(1, Reboot("nat")),
             Meanwhile(2, RestartRelay()),
+            Meanwhile(3, Attack(Hostility.COPY)),
         ),
     )
 

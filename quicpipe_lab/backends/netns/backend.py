@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from quicpipe_lab.backends.base import Observer
 from quicpipe_lab.backends.carried import RELAY_PORT, carried
@@ -20,12 +21,12 @@ from quicpipe_lab.backends.netns.xdp_link import require_root
 from quicpipe_lab.backends.script import END_WITHIN_S, Script
 from quicpipe_lab.backends.summary import RunRecord, summarize
 from quicpipe_lab.backends.transfer import Transfer
-from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
+from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError, UnsupportedBehaviorError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.interface import interface_name
 from quicpipe_lab.model.result import Clock, RunResult
-from quicpipe_lab.model.scenario import RestartRelay, Scenario, Xdp
+from quicpipe_lab.model.scenario import Attack, RestartRelay, Scenario, Xdp
 from quicpipe_lab.traffic.outages import outages
 
 CANNOT = 3
@@ -50,6 +51,9 @@ class NetnsBackend:
         stop_fd: int | None = None,
     ) -> RunResult:
         """See Backend.run."""
+        for step in (*scenario.steps, *(one.step for one in scenario.meanwhile)):
+            if isinstance(step, Attack):
+                _refuse(step)
         if scenario.xdp is not Xdp.OFF:
             require_root()
         with ExitStack() as stack:
@@ -60,6 +64,12 @@ class NetnsBackend:
 
 
 BACKEND = NetnsBackend()
+
+
+def _refuse(attack: Attack) -> NoReturn:
+    raise UnsupportedBehaviorError(
+        f"attack ({attack.kind}): a lab on the kernel has no stranger in it; use --backend sim"
+    )
 
 
 class _Run:
@@ -278,6 +288,10 @@ class _Run:
         """See Stage.restart_relay. A process that has ended has given its port back."""
         self._end_now([self.actors["relay"]])
         self._start_relay()
+
+    def attack(self, attack: Attack) -> None:
+        """See Stage.attack. No run that has one begins."""
+        _refuse(attack)
 
     def actor(self, role: str) -> Actor:
         """See Stage.actor."""

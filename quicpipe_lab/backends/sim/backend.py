@@ -21,12 +21,13 @@ from quicpipe_lab.backends.sim.liveness import Liveness
 from quicpipe_lab.backends.sim.network import Network
 from quicpipe_lab.backends.sim.node import FrameSeen, Observe
 from quicpipe_lab.backends.sim.recording import Recording
+from quicpipe_lab.backends.sim.stranger import Stranger
 from quicpipe_lab.backends.summary import RunRecord, summarize
 from quicpipe_lab.backends.transfer import Transfer
 from quicpipe_lab.errors import UnsupportedBehaviorError
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import Clock, RunResult
-from quicpipe_lab.model.scenario import Scenario, Xdp
+from quicpipe_lab.model.scenario import Attack, Scenario, Xdp
 from quicpipe_lab.protocol.sources import Sources, drawn_from
 from quicpipe_lab.traffic.outages import outages
 
@@ -104,7 +105,9 @@ class SimRun:
         self._recording = Recording(scenario.topology, epoch_s) if backend.capture else None
         self._invariants = Invariants(scenario, self._machine) if backend.watch else None
         self._liveness = Liveness(scenario)
-        observers = [one.see for one in (self._recording, self._invariants) if one is not None]
+        self._stranger = Stranger(scenario) if Stranger.is_in(scenario) else None
+        watchers = self._recording, self._invariants, self._stranger
+        observers = [one.see for one in watchers if one is not None]
         self.network = Network(
             scenario.topology, self.clock, seed=scenario.seed, observe=_both(observers)
         )
@@ -210,6 +213,12 @@ class SimRun:
         self._liveness.disturb(self.now)
         if self._invariants is not None:
             self._invariants.relay_restarted()
+
+    def attack(self, attack: Attack) -> None:
+        """See Stage.attack."""
+        assert self._stranger is not None
+        for packet in self._stranger.burst(attack.kind):
+            self.network.inject(packet)
 
     def feed(self, transfer: Transfer) -> None:
         """See Stage.feed."""

@@ -1,8 +1,9 @@
 """What must hold in every run, whatever the network does: seen from outside the machines.
 
-``Invariants`` looks at every frame at the three hosts, and at every timer that goes off. What it
-knows of the machines themselves is only whom they say to have validated and bound. It raises
-``InvariantBrokenError`` in the moment in which something is wrong, and the run ends there.
+``Invariants`` looks at every frame at the three hosts, at every timer that goes off, and hears what
+the relay says that it binds. No machine is asked what it holds for right: who has shown that he
+receives somewhere is validation.py's to say; who may send through the relay follows from it. Where
+something is wrong it raises ``InvariantBrokenError`` at once, and the run ends there.
 """
 
 from collections import Counter, defaultdict
@@ -14,8 +15,9 @@ from quicpipe_lab.backends.script import RunFailedError
 from quicpipe_lab.backends.sim.nat64 import to_ipv4
 from quicpipe_lab.backends.sim.node import FrameSeen
 from quicpipe_lab.backends.sim.packet import Udp
+from quicpipe_lab.backends.sim.validation import REMEMBERED, Validation
 from quicpipe_lab.backends.transfer import EchoMismatchError
-from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.model.address import TransportAddress, split_host_port
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.scenario import Scenario
 from quicpipe_lab.protocol.candidates import MAX_CANDIDATES
@@ -24,6 +26,7 @@ from quicpipe_lab.protocol.direct_states import DirectTiming
 from quicpipe_lab.protocol.endpoint import Endpoint
 from quicpipe_lab.protocol.port_search import SearchLimits
 from quicpipe_lab.protocol.relay import Relay
+from quicpipe_lab.protocol.relay_limits import RelayLimits
 from quicpipe_lab.protocol.wire import PunchKind, parse_invariants
 
 DATA = EchoMismatchError.invariant
@@ -31,7 +34,8 @@ DATA = EchoMismatchError.invariant
 LIVENESS = "liveness"
 """What is waited for comes, and no connection dies, while there is a path (liveness.py)."""
 AMPLIFICATION = "amplification"
-"""RFC 9000, 8.1 and 9.3.1; NAT-TRAVERSAL's bounds of what is sent to who never answered."""
+"""RFC 9000, 8.1 and 9.3.1; NAT-TRAVERSAL's bounds of what is sent to who never answered. What is
+bound where nobody has answered lets others send there without limit."""
 OPEN_RELAY = "open-relay"
 """Only what comes from a bound address is forwarded, and only to one."""
 TIMER = "timer"
@@ -47,7 +51,9 @@ _HEARTBEATS = 40
 _MOST_IDLE_ALARMS = 500
 _IDLE_ALARMS_S = 0.01
 _OVERDUE_S = 1.0
-_REMEMBERED = 4096
+_LEASE_S = RelayLimits().idle_timeout_s + RelayLimits().linger_s + 10.0
+"""A binding may outlive the last datagram from its address by so much: its connection's end, what
+it lingers, and probes that go unanswered."""
 
 
 class InvariantBrokenError(RunFailedError):
@@ -63,12 +69,12 @@ class Invariants:
 
     def __init__(self, scenario: Scenario, machine: Callable[[str], Machine | None]) -> None:
         self._machine = machine
-        self._relay = _RelayWatch()
         self._relay_node = scenario.relay
         self._peers = {
             node: _PeerWatch(node, scenario) for node in (scenario.dialer, scenario.accepter)
         }
         self._alarms: dict[str, tuple[float, int]] = {}
+        self.relay_restarted()
 
     def see(self, frame: FrameSeen) -> None:
         """A frame at an interface of any node."""
@@ -78,19 +84,28 @@ class Invariants:
         if not isinstance(packet, Udp) or packet.flipped_bits or not packet.data:
             return
         self._alarms.pop(node, None)
-        machine = self._machine(node)
-        if isinstance(machine, Relay):
+        self._relay.now = frame.time_s
+        if node == self._relay_node:
             look = self._relay.came if frame.direction == "in" else self._relay.sent
-            look(packet, machine)
-        elif frame.direction == "in":
-            self._peers[node].came(packet)
-        elif isinstance(machine, Endpoint):
-            self._peers[node].sent(packet, machine)
+            look(packet)
+            return
+        for validation in self._validations[node]:
+            if frame.direction == "in":
+                validation.heard(node, packet.data)
+            else:
+                validation.answered(node, packet.data)
+        watch = self._peers[node]
+        if frame.direction == "in":
+            watch.came(packet)
+        else:
+            watch.sent(packet)
 
     def hear(self, event: Event) -> None:
         """Anybody has reported something."""
         if event.name in ("punch-started", "candidates-exchanged") and event.node in self._peers:
             self._peers[event.node].rounds += 1
+        elif event.node == self._relay_node:
+            self._relay.hear(event)
 
     def fired(self, node: str, now: float) -> None:
         """A machine's timer went off. That it does so without anything being sent or received is
@@ -113,54 +128,103 @@ class Invariants:
     def relay_restarted(self) -> None:
         """What the former one knew is gone."""
         self._relay = _RelayWatch()
+        dialer, accepter = self._peers.values()
+        self._validations = {
+            node: (self._relay.validation, other.validation)
+            for node, other in zip(self._peers, (accepter, dialer), strict=True)
+        }
 
 
 class _RelayWatch:
-    """What is forwarded is known by its connection ID, where it came from by its bytes."""
+    """What is forwarded is known by its connection ID, where it came from by its bytes.
+
+    A peer registers one key, so that it is bound at one address: the last that the relay told of,
+    while any of its IDs is. ``_bound`` is by peer: the address, and of how many IDs.
+    """
 
     def __init__(self) -> None:
+        self.now = 0.0
+        self.validation = Validation()
         self._received: Counter[TransportAddress] = Counter()
         self._sent: Counter[TransportAddress] = Counter()
-        self._validated: set[TransportAddress] = set()
-        self._arrived: dict[bytes, tuple[TransportAddress, bool]] = {}
+        self._came_s: dict[TransportAddress, float] = {}
+        self._arrived: dict[bytes, list[tuple[TransportAddress, bool]]] = {}
+        self._bound: dict[str, tuple[TransportAddress, int]] = {}
+        self._suspects: list[tuple[float, bytes, TransportAddress]] = []
 
-    def came(self, packet: Udp, relay: Relay) -> None:
-        self._received[packet.source] += len(packet.data)
-        header = parse_invariants(packet.data)
-        if header is None or is_relay_connection_id(header.destination):
+    def hear(self, event: Event) -> None:
+        """Which is told after what was sent in the same turn."""
+        if event.name not in ("bound", "unbound", "expired"):
             return
-        is_bound = relay.sender(packet.source) is not None
-        self._arrived[packet.data] = packet.source, is_bound
-        if len(self._arrived) > _REMEMBERED:
-            del self._arrived[next(iter(self._arrived))]
+        address = TransportAddress(*split_host_port(event.data["address"]))
+        owner = self.validation.owner_of(address)
+        if owner is None:
+            raise InvariantBrokenError(
+                AMPLIFICATION,
+                f"the relay bound {address}, which has not shown that it receives (RFC 9000, 8)",
+            )
+        was, ids = self._bound.get(owner, (address, 0))
+        match event.name:
+            case "bound":
+                ids = event.data["num"] + (ids if was == address else 0)
+                self._bound[owner] = address, ids
+            case "unbound" if was == address:
+                self._bound[owner] = address, ids - event.data["num"]
+            case "expired" if was == address:
+                self._bound.pop(owner, None)
 
-    def sent(self, packet: Udp, relay: Relay) -> None:
-        to = packet.destination
-        header = parse_invariants(packet.data)
+    def came(self, packet: Udp) -> None:
+        source, data = packet.source, packet.data
+        self._judge_suspects()
+        self._received[source] += len(data)
+        self.validation.came(data, source)
+        header = parse_invariants(data)
+        if header is not None and not is_relay_connection_id(header.destination):
+            self._arrived.setdefault(data, []).append((source, self._is_bound(source)))
+            if len(self._arrived) > REMEMBERED:
+                del self._arrived[next(iter(self._arrived))]
+        self._came_s[source] = self.now
+
+    def sent(self, packet: Udp) -> None:
+        to, data = packet.destination, packet.data
+        self._judge_suspects()
+        header = parse_invariants(data)
         if header is not None and is_relay_connection_id(header.destination):
-            self._sent_own(packet, relay)
-            return
-        source, was_bound = self._arrived.get(packet.data, (None, False))
-        if source is None:
-            raise InvariantBrokenError(OPEN_RELAY, f"the relay sent {to} what nobody sent to it")
-        if not was_bound and relay.sender(source) is None:
-            raise InvariantBrokenError(
-                OPEN_RELAY, f"the relay forwarded a datagram of {source}, which is not bound"
-            )
-        if relay.sender(to) is None:
-            raise InvariantBrokenError(
-                OPEN_RELAY, f"the relay forwarded a datagram to {to}, which is not bound"
-            )
+            self.validation.said(data, to)
+            if self.validation.owner_of(to) is None:
+                self._sent[to] += len(data)
+                _require_allowance("the relay", to, self._sent[to], self._received[to])
+        elif not self._is_right(data, to):
+            self._suspects.append((self.now, data, to))
 
-    def _sent_own(self, packet: Udp, relay: Relay) -> None:
-        to = packet.destination
-        if to in self._validated:
-            return
-        if relay.has_validated(to):
-            self._validated.add(to)
-            return
-        self._sent[to] += len(packet.data)
-        _require_allowance("the relay", to, self._sent[to], self._received[to])
+    def _is_right(self, data: bytes, to: TransportAddress) -> bool:
+        """Whether somebody bound sent it, once for each time that it is forwarded."""
+        came = self._arrived.get(data, [])
+        for one in came:
+            source, was_bound = one
+            if (was_bound or self._is_bound(source)) and self._is_bound(to):
+                came.remove(one)
+                return True
+        return False
+
+    def _is_bound(self, address: TransportAddress) -> bool:
+        came_s = self._came_s.get(address, self.now)
+        is_told = any(one == address and ids > 0 for one, ids in self._bound.values())
+        return is_told and self.now - came_s < _LEASE_S
+
+    def _judge_suspects(self) -> None:
+        """What was bound in the turn in which it was forwarded is known only now."""
+        while self._suspects and self._suspects[0][0] < self.now:
+            _, data, to = self._suspects.pop(0)
+            if self._is_right(data, to):
+                continue
+            if not self._is_bound(to):
+                what = f"a datagram to {to}, which is not bound"
+            elif self._arrived.get(data):
+                what = f"a datagram of {self._arrived[data][-1][0]}, which is not bound"
+            else:
+                what = f"to {to} what nobody sent to it"
+            raise InvariantBrokenError(OPEN_RELAY, f"the relay forwarded {what}")
 
 
 class _PeerWatch:
@@ -168,13 +232,12 @@ class _PeerWatch:
 
     def __init__(self, node: str, scenario: Scenario) -> None:
         self.rounds = 0
+        self.validation = Validation()
         self._node = node
         self._is_dialer = node == scenario.dialer
         self._relay = TransportAddress(scenario.relay_host(node), 0)
         self._received: Counter[TransportAddress] = Counter()
         self._sent: Counter[TransportAddress] = Counter()
-        self._validated: set[TransportAddress] = set()
-        self._heard: set[TransportAddress] = set()
         self._unanswered: defaultdict[TransportAddress, int] = defaultdict(int)
         limits = SearchLimits()
         self._probes = limits.probes if scenario.search else 0
@@ -185,19 +248,22 @@ class _PeerWatch:
     def came(self, packet: Udp) -> None:
         source = _as_programs_see(packet.source)
         self._received[source] += len(packet.data)
-        self._heard.add(source)
         self._unanswered.pop(source, None)
+        self.validation.came(packet.data, source)
 
-    def sent(self, packet: Udp, endpoint: Endpoint) -> None:
+    def sent(self, packet: Udp) -> None:
         to, data = _as_programs_see(packet.destination), packet.data
         if not _is_fit(to.host) or not to.port:
             raise InvariantBrokenError(
                 AMPLIFICATION, f"{self._node} sent to {to}, which is no peer's (RFC 9000, 21.5.6)"
             )
+        has_shown = self.validation.owner_of(to) is not None
+        if not has_shown:
+            self.validation.said(data, to)
         if data[0] < 0x40:
             self._punched(to, data)
-        elif to.host != self._relay.host:
-            self._sent_quic(to, len(data), endpoint)
+        if data[0] != PunchKind.PING and not has_shown and to.host != self._relay.host:
+            self._sent_unproven(to, data)
 
     def _punched(self, to: TransportAddress, data: bytes) -> None:
         if len(data) > _MOST_PUNCH_BYTES:
@@ -222,21 +288,17 @@ class _PeerWatch:
                 f"{self._node} punches at {len(self._unanswered)} addresses in {rounds - 1} rounds",
             )
 
-    def _sent_quic(self, to: TransportAddress, size_bytes: int, endpoint: Endpoint) -> None:
-        """Past the relay. An authentic answer to a punch shows the dialer that the peer receives
-        there, perhaps by another port (``DirectPath.canonical``); the accepter is QUIC's server."""
-        if self._is_dialer:
-            if to not in self._heard and to.host not in {one.host for one in self._heard}:
+    def _sent_unproven(self, to: TransportAddress, data: bytes) -> None:
+        """An answer to a punch, or QUIC past the relay. An authentic answer shows the dialer that
+        the peer receives at a host, perhaps by another port (``DirectPath.canonical``); the
+        accepter is QUIC's server."""
+        if self._is_dialer and data[0] >= 0x40:
+            if not self.validation.has_shown(to.host):
                 raise InvariantBrokenError(
                     AMPLIFICATION, f"{self._node} sent QUIC to {to}, which never answered a punch"
                 )
             return
-        if to in self._validated:
-            return
-        if endpoint.has_validated(to):
-            self._validated.add(to)
-            return
-        self._sent[to] += size_bytes
+        self._sent[to] += len(data)
         _require_allowance(self._node, to, self._sent[to], self._received[to])
 
 

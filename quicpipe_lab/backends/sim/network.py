@@ -35,7 +35,7 @@ from quicpipe_lab.model.between import cut_point, link_between
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.link_model import LinkCounters
 from quicpipe_lab.model.spelling import did_you_mean
-from quicpipe_lab.model.topology import Topology
+from quicpipe_lab.model.topology import CORE, Topology
 
 __all__ = ["FrameSeen", "Network", "SimHost", "SimRouter", "UdpSocket"]
 
@@ -204,6 +204,11 @@ class Network:
         return self._routers[name]
 
     nat = router
+
+    def inject(self, packet: Udp) -> None:
+        """From somewhere in the internet, whatever source it claims to have (RFC 2827 asks access
+        networks to prevent that; not all do)."""
+        self._nodes[CORE].send(packet)
 
     def cut(self, one: str, other: str) -> None:
         """Nothing passes between two nodes any more, at the router where their ways part.

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from quicpipe_lab.backends.sim.liveness import PATIENCE_S
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.scenario import (
+    Attack,
     Cut,
+    Hostility,
     Idle,
     Meanwhile,
     Reboot,
@@ -154,7 +156,7 @@ def vary(scenario: Scenario, number: int) -> Variation:
     seed = scenario.seed + number
     draw = random.Random(f"{seed}/variation")
     horizon_s = draw.choice(_HORIZONS_S)
-    kinds = draw.choices((_skew, _slow, _lossy, _aside), (1, 2, 2, 4), k=_MOST_CHANGES)
+    kinds = draw.choices((_skew, _slow, _lossy, _aside, _hostile), (2, 4, 4, 8, 3), k=_MOST_CHANGES)
     drawn = [kind(scenario, draw, horizon_s) for kind in kinds[: draw.randint(1, _MOST_CHANGES)]]
     prepared = _prepared(replace(scenario, seed=seed), horizon_s)
     return Variation(replace(prepared, steps=()), prepared.steps, _compatible(drawn, scenario))
@@ -195,6 +197,11 @@ def _aside(scenario: Scenario, draw: random.Random, horizon_s: float) -> Change:
         )
     )
     return Aside(Meanwhile(at_s, Cut(between), for_s))
+
+
+def _hostile(_scenario: Scenario, draw: random.Random, horizon_s: float) -> Change:
+    """Whenever there is something to have seen."""
+    return Aside(Meanwhile(round(horizon_s * draw.random(), 3), Attack(draw.choice([*Hostility]))))
 
 
 def _compatible(changes: list[Change], scenario: Scenario) -> tuple[Change, ...]:

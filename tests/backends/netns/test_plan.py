@@ -1,17 +1,21 @@
 """The blueprint of a lab: complete, without clashes, and the same after its way through JSON."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from quicpipe_lab.backends.netns.backend import BACKEND
 from quicpipe_lab.backends.netns.blueprint import WIRES, blueprint_from_json
 from quicpipe_lab.backends.netns.cuts import cut_interfaces
 from quicpipe_lab.backends.netns.plan import plan
 from quicpipe_lab.errors import LocalProtocolError, UnsupportedBehaviorError
 from quicpipe_lab.model.interface import interface_name
 from quicpipe_lab.model.link import LinkBehavior
+from quicpipe_lab.model.scenario import Attack, Hostility, Meanwhile
 from quicpipe_lab.model.topology import Host, Link, Relay, Topology
-from quicpipe_lab.resources import find_topology, topology_names
+from quicpipe_lab.resources import find_scenario, find_topology, topology_names
 
 
 @pytest.mark.parametrize("name", topology_names())
@@ -109,3 +113,11 @@ def test_cut_point_is_between_two_nodes_that_exist() -> None:
     for pair in (("alice", "alice"), ("alice", "nobody"), ("nobody", "core")):
         with pytest.raises(LocalProtocolError):
             cut_interfaces(topology, *pair)
+
+
+def test_an_attack_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    attack = Meanwhile(1.0, Attack(Hostility.REPLAY))
+    attacked = replace(find_scenario("nat-to-nat"), meanwhile=(attack,))
+    with pytest.raises(UnsupportedBehaviorError, match=r"attack \(replay\): .*use --backend sim"):
+        BACKEND.run(attacked, tmp_path, lambda _: None)
+    assert not list(tmp_path.iterdir())

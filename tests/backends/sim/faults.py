@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from aioquic.quic.connection import QuicNetworkPath
+
 from quicpipe_lab.backends.sim.actor import PeerActor, RelayActor
 from quicpipe_lab.backends.sim.application import Pipe
 from quicpipe_lab.backends.sim.cast import Cast
@@ -72,6 +74,78 @@ class ForwardsForAnyone(Cast):
 
         forwarder.resolve = resolve  # type: ignore[method-assign]
         return actor
+
+
+class BindsWhoeverSends(Cast):
+    """The same, and it remembers the sender as one that is bound."""
+
+    def relay(self, limits: RelayLimits | None = None) -> RelayActor:
+        actor = super().relay(limits)
+        forwarder, clock = actor.machine._forwarder, self._clock
+        strict = forwarder.resolve
+
+        def resolve(destination_id: bytes, source: TransportAddress) -> Flow | Reason:
+            decided = strict(destination_id, source)
+            if decided is Reason.SOURCE_NOT_BOUND:
+                forwarder._senders[source] = Sender(source, actor.machine.limits, clock.now)
+                return strict(destination_id, source)
+            return decided
+
+        forwarder.resolve = resolve  # type: ignore[method-assign]
+        return actor
+
+
+def nothing(*_: object) -> None:
+    pass
+
+
+class NeverUnbinds(Cast):
+    """Who has moved on may send from where he was, and whoever has that address since."""
+
+    def relay(self, limits: RelayLimits | None = None) -> RelayActor:
+        actor = super().relay(limits)
+        actor.machine._registrar._unbind = nothing  # type: ignore[assignment,method-assign]
+        return actor
+
+
+class _Paths(Cast):
+    """The relay's connections have something wrong with their paths."""
+
+    def relay(self, limits: RelayLimits | None = None) -> RelayActor:
+        actor = super().relay(limits)
+        machine = actor.machine
+        once = machine.receive_datagram
+
+        def receive_datagram(data: bytes, source: TransportAddress, now: float) -> None:
+            once(data, source, now)
+            for client in machine._clients:
+                for path in client.quic._network_paths:
+                    self.spoil(path)
+
+        machine.receive_datagram = receive_datagram  # type: ignore[method-assign]
+        return actor
+
+    def spoil(self, path: QuicNetworkPath) -> None:
+        raise NotImplementedError
+
+
+class TakesAllForValidated(_Paths):
+    def spoil(self, path: QuicNetworkPath) -> None:
+        path.is_validated = True
+
+
+class CountsTooMuch(_Paths):
+    """As received, so that there is no limit to what may be sent."""
+
+    def spoil(self, path: QuicNetworkPath) -> None:
+        path.bytes_received += 1_000_000
+
+
+class NeverWaits(_Paths):
+    """The limit is kept, but nobody knows: aioquic asks ``can_send`` only for when to try again."""
+
+    def spoil(self, path: QuicNetworkPath) -> None:
+        path.can_send = lambda size: True  # type: ignore[method-assign] # noqa: ARG005
 
 
 class TimerStandsStill(_Dialer):

@@ -13,7 +13,17 @@ from quicpipe_lab.backends.sim.cast import Cast
 from quicpipe_lab.backends.sim.trial import CRASH, QUIET, try_out
 from quicpipe_lab.backends.sim.variation import vary
 from quicpipe_lab.errors import ScenarioError
-from quicpipe_lab.model.scenario import Cut, Idle, Meanwhile, Outcome, Reboot, Scenario, Transfer
+from quicpipe_lab.model.scenario import (
+    Attack,
+    Cut,
+    Hostility,
+    Idle,
+    Meanwhile,
+    Outcome,
+    Reboot,
+    Scenario,
+    Transfer,
+)
 from quicpipe_lab.resources import find_scenario, scenario_names
 from quicpipe_lab.shell.scenario_file import as_read
 from tests.backends.sim import faults
@@ -37,6 +47,13 @@ def search(base: Scenario, cast: type[Cast], folder: Path, jobs: int = 1) -> Exp
     return explore(base, seeds=6, jobs=jobs, backend=backend, file=file, shrinking_trials=12)
 
 
+def attacked(kind: str) -> Scenario:
+    """Before Alice's NAT is rebooted, and when she has come back since."""
+    attacks = [Meanwhile(at_s, Attack(Hostility(kind))) for at_s in (0.2, 1.2)]
+    base = scenario("two-symmetric", ALICE_REBOOTS, *attacks, expect="relayed")
+    return replace(base, steps=(*base.steps, Idle(1.0), Transfer(500)))
+
+
 HOMES = scenario("two-homes")
 SYMMETRIC = scenario("two-symmetric", ALICE_REBOOTS, expect="relayed")
 
@@ -50,6 +67,11 @@ SYMMETRIC = scenario("two-symmetric", ALICE_REBOOTS, expect="relayed")
         (HOMES, faults.Amplifies, invariants.AMPLIFICATION, "RFC 9000, 8"),
         (SYMMETRIC, faults.PunchesForEver, invariants.AMPLIFICATION, "never answered"),
         (SYMMETRIC, faults.ForwardsForAnyone, invariants.OPEN_RELAY, "which is not bound"),
+        (attacked("replay"), faults.NeverUnbinds, invariants.OPEN_RELAY, "which is not bound"),
+        (attacked("copy"), faults.BindsWhoeverSends, invariants.OPEN_RELAY, "which is not bound"),
+        (attacked("spoof"), faults.TakesAllForValidated, invariants.AMPLIFICATION, "RFC 9000, 8"),
+        (attacked("spoof"), faults.CountsTooMuch, invariants.AMPLIFICATION, "RFC 9000, 8"),
+        (attacked("spoof"), faults.NeverWaits, invariants.TIMER, "for nothing"),
         (HOMES, faults.TimerStandsStill, invariants.TIMER, "for nothing"),
         (
             scenario("two-homes", BOTH_PARTED),
