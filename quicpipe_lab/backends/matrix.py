@@ -51,7 +51,7 @@ IPV6_ROUTERS: Mapping[str, NatBehavior] = MappingProxyType(
 """What routers do to IPv6, by name; where they filter, as the most common home router does."""
 
 TRANSFER_BYTES = 65536
-SETTLED_WITHIN_S = 30.0
+SETTLED_WITHIN_S = 60.0
 _RESULTS = "cells.jsonl"
 
 

@@ -328,7 +328,7 @@ class Script:
             yield from self._wait(lambda: self._has_said(name), step.within_s, f"the event {name}")
         elif step.settled:
             yield from self._wait(
-                lambda: self._all_direct(True) or self._has_said("punch-failed"),
+                lambda: self._all_direct(True) or self._has_given_up,
                 step.within_s,
                 "the punching to end",
             )
@@ -346,6 +346,11 @@ class Script:
 
     def _has_said(self, name: str) -> bool:
         return self._journal.last(self.scenario.dialer, name) is not None
+
+    @property
+    def _has_given_up(self) -> bool:
+        failed = self._journal.last(self.scenario.dialer, "punch-failed")
+        return failed is not None and not failed.data["searches_left"]
 
     def _all_direct(self, direct: bool) -> bool:
         return all(self._journal.is_direct(peer) == direct for peer in self._peers)

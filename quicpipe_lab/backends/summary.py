@@ -95,22 +95,30 @@ def _disturbed(scenario: Scenario, events: list[Event]) -> list[Disturbance]:
 
 
 def _search(scenario: Scenario, events: list[Event]) -> PortSearched | None:
-    """Both peers report the first search that ended; None where there was none."""
-    by_node: dict[str, dict[str, Any]] = {}
-    for event in events:
-        if event.name == "port-search-ended":
-            by_node.setdefault(event.node, event.data)
-    seen = by_node.get(scenario.dialer)
-    if seen is None:
+    """All searches that both peers report, up to the first that found a path, as one; None where
+    there was none."""
+    seen = _searches(events, scenario.dialer)
+    if not seen:
         return None
-    ends = list(by_node.values())
+    hit, ends = None, seen + _searches(events, scenario.accepter)
+    for peer in (scenario.dialer, scenario.accepter):
+        before = 0
+        for one in _searches(events, peer):
+            hit = hit or (one["hit"] and before + one["hit"])
+            before += one["probes"]
     return PortSearched(
-        found=seen["found"],
-        hit=next((one["hit"] for one in ends if one["hit"] is not None), None),
+        found=seen[-1]["found"],
+        hit=hit,
         probes=sum(one["probes"] for one in ends),
         opened=sum(one["opened"] for one in ends),
-        seconds=round(seen["took_s"], 6),
+        seconds=round(sum(one["took_s"] for one in seen), 6),
     )
+
+
+def _searches(events: list[Event], peer: str) -> list[dict[str, Any]]:
+    ended = [one.data for one in events if (one.node, one.name) == (peer, "port-search-ended")]
+    upto = next((n for n, one in enumerate(ended, 1) if one["found"]), len(ended))
+    return ended[:upto]
 
 
 def _is_direct(events: list[Event]) -> bool:

@@ -69,7 +69,7 @@ class WaitFor:
     ``path``: both peers use it. ``echoed_bytes``: so many of the running transfer are back.
     ``transfer``: the running transfer is complete. ``event``: the dialer reported it, once or
     more, since the run began. ``settled``: both peers use the direct path, or the dialer has
-    given up its first round of punching.
+    given up its first round of punching, and the port searches that may follow.
     """
 
     path: Outcome | None = None

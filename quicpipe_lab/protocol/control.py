@@ -62,7 +62,18 @@ class SearchMessage:
         return json.dumps(data).encode() + b"\n"
 
 
-Message = PunchMessage | SearchMessage
+@dataclass(frozen=True, slots=True)
+class MovedMessage:
+    """ "The relay sees me here now", and no longer where the sender's last PunchMessage said."""
+
+    observed: TransportAddress
+
+    def encode(self) -> bytes:
+        """One line."""
+        return json.dumps({"moved": self.observed}).encode() + b"\n"
+
+
+Message = PunchMessage | SearchMessage | MovedMessage
 
 
 class ControlReader:
@@ -85,6 +96,8 @@ def _decode(line: bytes) -> Message | None:
         data = json.loads(line)
         if "punch" in data:
             return _punch(data)
+        if "moved" in data:
+            return MovedMessage(_address(data["moved"]))
         return _search(data) if "search" in data else None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise RemoteProtocolError(f"not a control message: {error}") from None

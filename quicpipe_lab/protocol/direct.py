@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from quicpipe_lab.model.address import TransportAddress
-from quicpipe_lab.protocol.candidates import MAX_CANDIDATES, MAX_SEARCHED
+from quicpipe_lab.protocol.candidates import MAX_CANDIDATES, MAX_SEARCHED, MAX_SIGNALLED
 from quicpipe_lab.protocol.direct_states import (
     TRANSITIONS,
     Command,
@@ -85,6 +85,7 @@ class DirectPath:
         limits = self.search_limits
         self._search = None if limits is None else PortSearch(limits, self.random)
         self._search_at: TransportAddress | None = None
+        self._is_shared = False
         self._transactions: dict[bytes, _Sent] = {}
         self._pings = 0
         self._most_transactions = 512 if self.search_limits is None else 4096
@@ -124,9 +125,32 @@ class DirectPath:
         self._key = key
         self._signalled = tuple(candidates)
         self._search_at = search_at
+        self._is_shared = True
         self._interval_s = max(self.timing.probe_interval_s, (relay_rtt_s or 0.0) / 8)
         if self.state in (State.RELAYED, State.PUNCHING, State.SEARCHING):
             self._start_round(now)
+
+    def learn(
+        self,
+        candidates: Sequence[TransportAddress],
+        search_at: TransportAddress | None,
+        now: float,
+    ) -> None:
+        """The peer is seen elsewhere than where the round said: look for it there as well."""
+        self._signalled = tuple(dict.fromkeys((*candidates, *self._signalled)))[:MAX_SIGNALLED]
+        self._search_at = search_at
+        for address in candidates:
+            if self.state is State.PUNCHING and len(self._candidates) < MAX_SIGNALLED:
+                self._consider(address, 0, now)
+            elif self.state is State.SEARCHING and self._search is not None:
+                self._search.redirect(address, now)
+        self.try_again(now)
+
+    def try_again(self, now: float) -> None:
+        """One of us is seen elsewhere now: what has failed so far may do so no more."""
+        self._retry_s = self.timing.retry_s
+        if self._retry_at is not None:
+            self._retry_at = min(self._retry_at, now + self._retry_s)
 
     @property
     def offer(self) -> Offer:
@@ -262,12 +286,15 @@ class DirectPath:
                 self.round += 1
                 self._commands.append(Command(CommandKind.NEW_ROUND))
                 # Nor wait for the peer: its mapping may still be open, and the relay be gone.
+                self._is_shared = False
                 self._start_round(now)
         if self.state is State.PUNCHING:
             if all(map(self._is_spent, self._candidates)) and self._round_ends_at <= now:
                 self._end_round(now)
         elif self.state is State.SEARCHING:
             assert self._search is not None
+            if self._search.is_to_ask(now):
+                self._commands.append(Command(CommandKind.REFRESH))
             if self._search.ends_s <= now:
                 self._go(Trigger.EXHAUSTED, now)
         elif self.state is State.VALIDATING and self._challenge_at is not None:
@@ -319,9 +346,8 @@ class DirectPath:
         if self.is_controller:
             self._retry_at = now + self._retry_s
         if before is not State.DIRECT:
-            self._events.append(
-                PunchFailed(self._pings, self._retry_s if self.is_controller else 0.0)
-            )
+            retry_s = self._retry_s if self.is_controller else 0.0
+            self._events.append(PunchFailed(self._pings, retry_s, self._searches_left))
         self._retry_s = min(self._retry_s * 2, self.timing.max_retry_s)
 
     def _start_round(self, now: float) -> None:
@@ -337,6 +363,8 @@ class DirectPath:
         self._retry_at = self._crooked = self._alias = None
         if self.state is not State.PUNCHING:
             self._events.append(PunchStarted(self.round))
+            # Our NAT may have forgotten us, and what we have told be wrong; the round goes on.
+            self._commands.append(Command(CommandKind.REFRESH))
         self._go(Trigger.CANDIDATES, now)
 
     # Parts
@@ -360,7 +388,7 @@ class DirectPath:
         elif crooked is not None:
             self._alias = crooked.heard_from
             self._answered(crooked.sent, now, heard_from=crooked.heard_from, rtt_s=crooked.rtt_s)
-        elif self._may_search:
+        elif self._searches_left and self._is_shared:
             self._go(Trigger.SEARCH, now)
             assert self._search is not None
             self._search.await_answer(now)
@@ -369,10 +397,8 @@ class DirectPath:
             self._go(Trigger.EXHAUSTED, now)
 
     @property
-    def _may_search(self) -> bool:
-        return (
-            self._search is not None and self._search_at is not None and not self._search.is_spent
-        )
+    def _searches_left(self) -> int:
+        return 0 if self._search is None or self._search_at is None else self._search.left
 
     def _end_search(self, trigger: Trigger, now: float) -> None:
         search = self._search

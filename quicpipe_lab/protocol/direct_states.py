@@ -75,6 +75,8 @@ class CommandKind(Enum):
     """Move back to the relay."""
     NEW_ROUND = auto()
     """Tell the peer our candidates again, so that it punches at the same time."""
+    REFRESH = auto()
+    """Ask the relay where it sees us; where that is elsewhere now, tell the peer."""
     SEARCH = auto()
     """Tell the peer that we would search now, and what we would do (``DirectPath.offer``)."""
 

@@ -43,7 +43,6 @@ from quicpipe_lab.protocol.events import (
     Connected,
     EndpointEvent,
     PathChanged,
-    PunchFailed,
     RelayLost,
     RelayRegistered,
     StreamBroken,
@@ -57,7 +56,7 @@ from quicpipe_lab.protocol.quic_configuration import (
     standard_configuration,
 )
 from quicpipe_lab.protocol.relay_leg import REGISTER_STEP, RelayLeg
-from quicpipe_lab.protocol.signalling import Search, Signalling
+from quicpipe_lab.protocol.signalling import Moved, Round, Search, Signalling
 from quicpipe_lab.protocol.wire import parse_invariants
 
 REGISTER_RESERVE = 16
@@ -319,7 +318,11 @@ class Endpoint(ABC):
             self._events.append(event)
             if isinstance(event, RelayRegistered):
                 first, self.registered = self.registered is None, event
-                if self._was_lost:
+                moved = b"" if self._closed else self._signalling.moved(event.observed)
+                if moved:
+                    self._send_control(moved)
+                    self.direct.try_again(now)
+                if self._was_lost or moved:
                     self._was_lost = False
                     self._resume_relayed(now)
                 if first:
@@ -331,19 +334,12 @@ class Endpoint(ABC):
             self._look_for_direct_path()
             self._peer.mint_upto(self.relay.registered)
             self._register_more()
-        self._take_direct_events(now)
+        self._events.extend(iter(self.direct.next_event, None))
         while (command := self.direct.next_command()) is not None:
             self._obey(command, now)
         if self._return_pending:
             self._return_to_relay(now)
-        self._take_direct_events(now)
-
-    def _take_direct_events(self, now: float) -> None:
-        while (event := self.direct.next_event()) is not None:
-            self._events.append(event)
-            if isinstance(event, PunchFailed):
-                # Perhaps our NAT has forgotten us and we are elsewhere now: the next round knows.
-                self.relay.refresh(now)
+        self._events.extend(iter(self.direct.next_event, None))
 
     def _handle_peer_events(self, peer: Connection, now: float) -> None:
         while (event := peer.next_event()) is not None:
@@ -411,14 +407,17 @@ class Endpoint(ABC):
             self._peer.close(error_code=0x1, reason_phrase=str(error))
             return
         for one in rounds:
-            if isinstance(one, Search):
-                self._search(one, now)
-                continue
-            self._events.append(CandidatesExchanged(one.ours, one.theirs))
-            if one.answer:
-                self.direct.round = one.number
-                self._send_control(one.answer)
-            self.direct.punch(one.key, one.theirs, self._peer.rtt_s, now, one.search_at)
+            match one:
+                case Search():
+                    self._search(one, now)
+                case Moved(theirs, search_at):
+                    self.direct.learn(theirs, search_at, now)
+                case Round():
+                    self._events.append(CandidatesExchanged(one.ours, one.theirs))
+                    if one.answer:
+                        self.direct.round = one.number
+                        self._send_control(one.answer)
+                    self.direct.punch(one.key, one.theirs, self._peer.rtt_s, now, one.search_at)
 
     def _search(self, search: Search, now: float) -> None:
         """The peer would search the ports (accepter), or agrees to do so (dialer)."""
@@ -446,6 +445,8 @@ class Endpoint(ABC):
                 self._return_pending = True
             case CommandKind.SEARCH:
                 self._send_control(self._signalling.search(self.direct.round, self.direct.offer))
+            case CommandKind.REFRESH:
+                self.relay.refresh(now)
             case CommandKind.NEW_ROUND:
                 self._begin_round(self.direct.round)
 

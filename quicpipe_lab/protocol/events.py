@@ -115,10 +115,12 @@ class PunchAnswered:
 
 @dataclass(frozen=True, slots=True)
 class PunchFailed:
-    """Nobody answered, or the address did not stand QUIC's validation; the relay goes on."""
+    """Nobody answered, or the address did not stand QUIC's validation; the relay goes on.
+    ``searches_left``: how many port searches may follow further rounds."""
 
     sent: int
     retry_s: float
+    searches_left: int = 0
 
 
 @dataclass(frozen=True, slots=True)

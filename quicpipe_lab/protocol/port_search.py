@@ -17,6 +17,7 @@ Bounds (RFC 9000, 21.5.6), on top of both users having asked for it: one externa
 peer's; ``SearchLimits`` in numbers and in time, for the connection's whole life.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -37,7 +38,7 @@ class SearchLimits:
     datagrams take 86 kbit/s. The ports are opened at ``openings_per_s``, for at most ``aims``
     addresses of the peer's, ``openings`` times each, from a search's begin to its end, for
     datagrams get lost, and knocks come before what they would have met. ``searches``: a
-    connection's most.
+    connection's most. ``refresh_s``: how often a side asks whether it is still where it is sought.
     """
 
     sockets: int = 256
@@ -50,6 +51,7 @@ class SearchLimits:
     answer_s: float = 5.0
     linger_s: float = 2.0
     longest_s: float = 60.0
+    refresh_s: float = 2.0
 
 
 class Knock(NamedTuple):
@@ -100,19 +102,29 @@ class PortSearch:
         self._target = TransportAddress("", 0)
         self._allowed = 0
         self._probe_at = self._reopen_s = 0.0
+        self._ask_at = math.inf
         self._openings: list[_Opening] = []
+
+    @property
+    def left(self) -> int:
+        """How many searches there may yet be."""
+        return max(0, self.limits.searches - self.searches)
 
     @property
     def is_spent(self) -> bool:
         """Whether there have been as many searches as there may be."""
-        return self.searches >= self.limits.searches
+        return not self.left
 
     def offer(self, *, heard: bool) -> Offer:
-        """What this side would do. ``heard``: whether it knows already where the peer is."""
-        left = self.limits.probes - self.probed
-        if heard or left <= 0 or self.is_spent:
+        """What this side would do. ``heard``: whether it knows already where the peer is.
+
+        Half of what is left, and all of it in the last search: where the way to the peer was
+        cut off in one, or a NAT rebooted, it took a connection's chance else, for good."""
+        if heard or self.is_spent:
             return Offer(0, 0.0)
-        return Offer(left, left / self.limits.probes_per_s)
+        left = self.limits.probes - self.probed
+        probes = left if self.left == 1 else left // 2
+        return Offer(probes, probes / self.limits.probes_per_s)
 
     def begin(
         self,
@@ -136,6 +148,7 @@ class PortSearch:
         self._probe_at = now + first
         lasts_s = min(max(ours.seconds, theirs.seconds), self.limits.longest_s)
         self._reopen_s = lasts_s / max(1, self.limits.openings - 1)
+        self._ask_at = now + self.limits.refresh_s
         self.began_s, self.ends_s = now, now + first + lasts_s + self.limits.linger_s + rtt_s
 
     def await_answer(self, now: float) -> None:
@@ -147,6 +160,7 @@ class PortSearch:
     def stop(self) -> None:
         """Send nothing more, and need no further sockets."""
         self._openings, self._allowed, self.began_s = [], 0, None
+        self._ask_at = math.inf
 
     def aim(self, address: TransportAddress, now: float) -> None:
         """The peer was heard from here: open the ports for this address too."""
@@ -154,6 +168,15 @@ class PortSearch:
         same_host = address.host == self._target.host
         if self._openings and not known and same_host and len(self._openings) < self.limits.aims:
             self._openings.append(_Opening(address, now, now))
+
+    def redirect(self, address: TransportAddress, now: float) -> None:
+        """The peer says that it is seen here now: what was first aimed at is where it was. A pass
+        that this cuts short counts as one, so that no more is sent than else."""
+        known = any(one.address == address for one in self._openings)
+        if self._openings and not known and address.host == self._target.host:
+            first = self._openings[0]
+            first.times += first.via > 0
+            first.address, first.via, first.next_s = address, 0, now
 
     def found(self, number: int) -> None:
         """A probe was answered: knock no more."""
@@ -184,12 +207,20 @@ class PortSearch:
             # After a pause of the process it may catch up on a few, and no more.
             self._probe_at = max(self._probe_at, now - _MOST_AT_ONCE * step_s) + step_s
 
+    def is_to_ask(self, now: float) -> bool:
+        """Whether to ask now where we are seen: a NAT that has forgotten us in mid-search makes all
+        in vain that goes to where we were."""
+        if now < self._ask_at:
+            return False
+        self._ask_at = now + self.limits.refresh_s
+        return True
+
     def get_timer(self) -> float:
         """When something is due, or the search is over."""
         times = [one.next_s for one in self._openings if self._is_due(one)]
         if self.sent < self._allowed:
             times.append(self._probe_at)
-        return min([*times, self.ends_s])
+        return min([*times, self._ask_at, self.ends_s])
 
     def _is_due(self, opening: _Opening) -> bool:
         return opening.times < self.limits.openings

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.candidates import acceptable, own_candidates, search_target
-from quicpipe_lab.protocol.control import ControlReader, PunchMessage, SearchMessage
+from quicpipe_lab.protocol.control import (
+    ControlReader,
+    MovedMessage,
+    PunchMessage,
+    SearchMessage,
+)
 from quicpipe_lab.protocol.port_search import Offer
 from quicpipe_lab.protocol.quic import RandomBytes
 from quicpipe_lab.protocol.wire import PUNCH_KEY_LENGTH
@@ -40,6 +45,15 @@ class Search:
     theirs: Offer
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The other side is seen elsewhere than where its round said. ``theirs``: none where we would
+    not punch at it. ``search_at``: see Round."""
+
+    theirs: tuple[TransportAddress, ...]
+    search_at: TransportAddress | None
+
+
 class Signalling:
     """One side's part of the rounds; ``observed`` is where the relay sees us at the time."""
 
@@ -60,6 +74,7 @@ class Signalling:
         self._both_willing = False
         self._reader = ControlReader()
         self._key: bytes | None = None
+        self._told: TransportAddress | None = None
         self._sent_round = 0
         self._heard_round = 0
         self._heard_at: float | None = None
@@ -88,17 +103,29 @@ class Signalling:
         self._sent_search = number
         return SearchMessage(number, offer).encode()
 
+    def moved(self, observed: TransportAddress | None) -> bytes:
+        """The message that says where we are seen now; b"" where the other side knows it, or was
+        never told."""
+        if observed is None or self._told is None or observed == self._told:
+            return b""
+        self._told = observed
+        return MovedMessage(observed).encode()
+
     def receive(
         self, data: bytes, observed: TransportAddress | None, now: float
-    ) -> list[Round | Search]:
-        """The rounds and searches that the other side opens or answers. Raises
-        RemoteProtocolError."""
-        taken: list[Round | Search | None] = []
+    ) -> list[Round | Search | Moved]:
+        """The rounds and searches that the other side opens or answers, and where it is meanwhile.
+        Raises RemoteProtocolError."""
+        taken: list[Round | Search | Moved | None] = []
         for message in self._reader.feed(data):
-            if isinstance(message, PunchMessage):
-                taken.append(self._take(message, observed, now))
-            else:
-                taken.append(self._take_search(message))
+            match message:
+                case PunchMessage():
+                    taken.append(self._take(message, observed, now))
+                case SearchMessage():
+                    taken.append(self._take_search(message))
+                case MovedMessage(theirs):
+                    there = self._acceptable((theirs,), observed, theirs)
+                    taken.append(Moved(there, self._search_at(theirs)))
         return [one for one in taken if one is not None]
 
     def _take_search(self, message: SearchMessage) -> Search | None:
@@ -126,21 +153,30 @@ class Signalling:
             key = message.key
             answer = self._message(message.round, key, observed)
         self._heard_round, self._heard_at = message.round, now
-        theirs = acceptable(
-            message.candidates,
-            relay=self._relay,
-            our_observed=observed,
-            their_observed=message.observed,
-        )
+        theirs = self._acceptable(message.candidates, observed, message.observed)
         self._both_willing = self._willing and message.search
-        search_at = None
-        if self._both_willing:
-            search_at = search_target(message.observed, relay=self._relay)
+        search_at = self._search_at(message.observed)
         return Round(message.round, key, self._ours(observed), theirs, answer, search_at)
+
+    def _acceptable(
+        self,
+        theirs: Sequence[TransportAddress],
+        our_observed: TransportAddress | None,
+        their_observed: TransportAddress | None,
+    ) -> tuple[TransportAddress, ...]:
+        return acceptable(
+            theirs, relay=self._relay, our_observed=our_observed, their_observed=their_observed
+        )
+
+    def _search_at(self, their_observed: TransportAddress | None) -> TransportAddress | None:
+        if not self._both_willing:
+            return None
+        return search_target(their_observed, relay=self._relay)
 
     def _ours(self, observed: TransportAddress | None) -> tuple[TransportAddress, ...]:
         return own_candidates(self._host_addresses, observed)
 
     def _message(self, number: int, key: bytes, observed: TransportAddress | None) -> bytes:
         ours = self._ours(observed)
+        self._told = observed
         return PunchMessage(number, key, ours, observed, self._willing).encode()

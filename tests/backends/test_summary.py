@@ -53,8 +53,10 @@ def search_ended(node: str, t_s: float, **data: Any) -> Event:
     return Event(t_s, node, "port-search-ended", {"opened": 0, "hit": None, **data})
 
 
-def test_a_search_is_both_sides_doing_and_the_first_that_there_was() -> None:
+def test_a_search_is_both_sides_doing_up_to_the_first_that_found_a_path() -> None:
     events = [
+        search_ended("bob", 0.9, found=False, probes=1024, took_s=7.0),
+        search_ended("alice", 1.0, found=False, probes=0, opened=1024, took_s=7.1),
         search_ended("bob", 2.1, found=True, probes=120, hit=113, took_s=1.0),
         search_ended("alice", 2.0, found=True, probes=0, opened=256, took_s=0.9),
         search_ended("alice", 9.0, found=False, probes=0, opened=1024, took_s=13.0),
@@ -62,4 +64,4 @@ def test_a_search_is_both_sides_doing_and_the_first_that_there_was() -> None:
     ]
     record = RunRecord(Clock("CLOCK_MONOTONIC", 0.0), events=events)
     result = summarize(find_scenario("port-search"), record, Path("run"), "netns")
-    assert result.search == PortSearched(True, 113, 120, 256, 0.9)
+    assert result.search == PortSearched(True, 1024 + 113, 1024 + 120, 1024 + 256, 8.0)

@@ -12,6 +12,8 @@ from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.control import (
     MAX_LINE_BYTES,
     ControlReader,
+    Message,
+    MovedMessage,
     PunchMessage,
     SearchMessage,
 )
@@ -27,13 +29,12 @@ PUNCHES = st.builds(
     search=st.booleans(),
 )
 OFFERS = st.builds(Offer, st.integers(0, 10**6), st.floats(0, 1e6))
-MESSAGES = PUNCHES | st.builds(SearchMessage, st.integers(0, 10**6), OFFERS)
+SEARCHES = st.builds(SearchMessage, st.integers(0, 10**6), OFFERS)
+MESSAGES = PUNCHES | SEARCHES | st.builds(MovedMessage, ADDRESSES)
 
 
 @given(st.lists(MESSAGES, max_size=5), st.data())
-def test_round_trip_however_the_stream_is_cut(
-    messages: list[PunchMessage | SearchMessage], data: st.DataObject
-) -> None:
+def test_round_trip_however_the_stream_is_cut(messages: list[Message], data: st.DataObject) -> None:
     stream = b"".join(message.encode() for message in messages)
     reader, read = ControlReader(), []
     while stream:

@@ -122,7 +122,7 @@ def test_answer_from_where_the_question_went_is_nominated() -> None:
     ((ping, _),) = punches(path, 0.0)
     answer(path, ping, THERE, 0.03)
     assert state_of(path) is State.VALIDATING
-    assert commands(path) == [CommandKind.PROBE]
+    assert commands(path) == [CommandKind.REFRESH, CommandKind.PROBE]
     (_, answered) = events(path)
     assert isinstance(answered, PunchAnswered)
     assert answered.rtt_s == pytest.approx(0.03)
@@ -202,7 +202,8 @@ def test_validation_that_comes_to_nothing_is_abandoned() -> None:
     answer(path, ping, THERE, 0.0)
     run(path, 0.95)
     asked = commands(path)
-    assert asked == [CommandKind.PROBE] * path.timing.challenges + [CommandKind.ABANDON]
+    challenged = [CommandKind.PROBE] * path.timing.challenges
+    assert asked == [CommandKind.REFRESH, *challenged, CommandKind.ABANDON]
     assert state_of(path) is State.RELAYED
 
 
@@ -294,7 +295,7 @@ def test_follower_neither_validates_nor_retries() -> None:
     assert state_of(path) is State.PUNCHING
     run(path, 60.0)
     assert state_of(path) is State.RELAYED
-    assert not commands(path)
+    assert commands(path) == [CommandKind.REFRESH]
     path.moved(THERE, 61.0)
     assert state_of(path) is State.DIRECT
     assert path.get_timer() is None

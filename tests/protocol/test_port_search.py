@@ -1,5 +1,6 @@
 """The plan of a port search by itself: what goes where and when, and its bounds."""
 
+import itertools
 import random
 from collections.abc import Iterator
 
@@ -13,22 +14,29 @@ THERE = TransportAddress("203.0.113.2", 6000)
 ELSEWHERE = TransportAddress("203.0.113.2", 6001)
 LIMITS = SearchLimits()
 WHOLE = Offer(LIMITS.probes, LIMITS.probes / LIMITS.probes_per_s)
+HALF = Offer(LIMITS.probes // 2, WHOLE.seconds / 2)
 
 
 def machine(seed: int = 1) -> PortSearch:
     return PortSearch(LIMITS, random.Random(seed).randbytes)
 
 
-def run(search: PortSearch, now: float) -> Iterator[tuple[float, Knock]]:
-    """Everything that a search sends up to its end."""
+def run(
+    search: PortSearch, now: float, asked: list[float] | None = None
+) -> Iterator[tuple[float, Knock]]:
+    """Everything that a search sends up to its end; ``asked``: and when it asks where we are."""
     while now < search.ends_s:
+        if search.is_to_ask(now) and asked is not None:
+            asked.append(now)
         for knock in search.due(now):
             yield now, knock
         now = max(now, search.get_timer())
 
 
 def begin(search: PortSearch, theirs: Offer = WHOLE, now: float = 100.0) -> None:
-    search.begin(THERE, THERE, search.offer(heard=False), theirs, 0.1, now)
+    """All that it may, in one search."""
+    ours = WHOLE if search.offer(heard=False).probes else Offer(0, 0.0)
+    search.begin(THERE, THERE, ours, theirs, 0.1, now)
 
 
 def test_a_search_keeps_to_its_numbers() -> None:
@@ -75,7 +83,7 @@ def test_the_pace_is_kept_also_after_the_process_has_slept() -> None:
 def test_who_has_heard_the_other_does_not_knock_and_who_is_not_knocked_at_opens_nothing() -> None:
     search = machine()
     assert search.offer(heard=True).probes == 0
-    assert search.offer(heard=False) == WHOLE
+    assert search.offer(heard=False) == HALF
     search.begin(THERE, THERE, search.offer(heard=True), WHOLE, 0.1, 0.0)
     assert all(one.number == 0 for _, one in run(search, 0.0))
     assert len(search.sockets) == LIMITS.sockets - 1
@@ -88,7 +96,7 @@ def test_the_bounds_are_the_connections_not_the_searchs() -> None:
     search = machine()
     probes, opened, now = 0, 0, 0.0
     for _ in range(20):  # a peer that asks again and again, and always says that it will knock
-        begin(search, now=now)
+        search.begin(THERE, THERE, search.offer(heard=False), WHOLE, 0.1, now)
         for _, knock in run(search, now):
             probes += knock.number > 0
             opened += knock.number == 0
@@ -96,6 +104,30 @@ def test_the_bounds_are_the_connections_not_the_searchs() -> None:
         search.stop()
     assert probes == LIMITS.probes
     assert opened == LIMITS.searches * LIMITS.openings * LIMITS.sockets
+
+
+def test_a_search_in_vain_leaves_enough_for_the_next() -> None:
+    search = machine()
+    offered, now = [], 0.0
+    while not search.is_spent:
+        ours = search.offer(heard=False)
+        search.begin(THERE, THERE, ours, WHOLE, 0.1, now)
+        offered.append(sum(one.number > 0 for _, one in run(search, now)))
+        now = search.ends_s
+    assert offered == [LIMITS.probes // 2, LIMITS.probes // 4, LIMITS.probes // 4]
+
+
+def test_a_search_asks_where_it_is_sought_for_as_long_as_it_lasts() -> None:
+    search = machine()
+    assert not search.is_to_ask(1e9)
+    begin(search)
+    asked: list[float] = []
+    assert list(run(search, 100.0, asked))
+    steps = [later - one for one, later in itertools.pairwise([100.0, *asked])]
+    assert all(LIMITS.refresh_s <= step < LIMITS.refresh_s + 0.01 for step in steps)
+    assert len(asked) >= WHOLE.seconds // LIMITS.refresh_s
+    search.stop()
+    assert not search.is_to_ask(1e9)
 
 
 @pytest.mark.parametrize("seconds", [1e9, 0.0])

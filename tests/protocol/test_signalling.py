@@ -8,11 +8,12 @@ from quicpipe_lab.errors import RemoteProtocolError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.control import PunchMessage
 from quicpipe_lab.protocol.port_search import Offer
-from quicpipe_lab.protocol.signalling import MIN_ROUND_S, Round, Search, Signalling
+from quicpipe_lab.protocol.signalling import MIN_ROUND_S, Moved, Round, Search, Signalling
 
 RELAY = TransportAddress("203.0.113.1", 443)
 ALICE = TransportAddress("198.51.100.1", 1111)
 BOB = TransportAddress("198.51.100.2", 2222)
+ELSEWHERE = TransportAddress(ALICE.host, 3333)
 
 
 def side(*, dialer: bool, search: bool = False) -> Signalling:
@@ -118,6 +119,26 @@ def test_a_search_is_taken_once_a_round_and_for_the_present_one_only() -> None:
     assert not searches(bob, alice.search(2, offer), BOB)
     assert len(searches(bob, alice.search(1, offer) * 50, BOB)) == 1
     assert len(searches(alice, bob.search(1, offer) * 50, ALICE)) == 1
+
+
+def test_a_move_is_told_once_and_only_to_whom_was_told_something_else() -> None:
+    alice, bob = side(dialer=True, search=True), side(dialer=False, search=True)
+    assert alice.moved(ALICE) == b""  # no round has been yet
+    bob.receive(alice.begin(1, ALICE), BOB, 0.0)
+    assert alice.moved(ALICE) == alice.moved(None) == b""
+    told = alice.moved(ELSEWHERE)
+    assert bob.receive(told, BOB, 0.1) == [Moved((ELSEWHERE,), ELSEWHERE)]
+    assert alice.moved(ELSEWHERE) == b""
+    bob.receive(alice.begin(2, ALICE), BOB, 9.0)
+    assert alice.moved(ELSEWHERE) == told
+
+
+def test_nobody_moves_to_where_no_round_would_go() -> None:
+    alice, bob = side(dialer=True), side(dialer=False)
+    bob.receive(alice.begin(1, ALICE), BOB, 0.0)
+    for host in ("192.168.1.1", "127.0.0.1", RELAY.host):
+        told = alice.moved(TransportAddress(host, RELAY.port))
+        assert bob.receive(told, BOB, 0.1) == [Moved((), None)]
 
 
 @pytest.mark.parametrize("host", ["192.168.1.1", "127.0.0.1", "224.0.0.1", "100.64.0.1", "::1"])

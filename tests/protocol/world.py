@@ -123,6 +123,12 @@ class World:
     def add(self, site: Site) -> None:
         self.sites[site.name] = site
 
+    def reboot(self, name: str) -> None:
+        """The site's NAT forgets all, and draws other ports from now on."""
+        nat = self.sites[name].nat
+        assert nat is not None
+        self.sites[name].nat = TestNat(nat.behavior, nat.host, nat.seed + 1)
+
     def at(self, delay_s: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._heap, (self.now + delay_s, next(self._order), action))
 

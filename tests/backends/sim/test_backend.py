@@ -85,7 +85,7 @@ def test_without_the_other_sides_nat_there_is_nothing_to_search_for(tmp_path: Pa
     result = json.loads(done.stdout)
     assert result["outcome"] == "relayed"
     assert (result["search"]["found"], result["search"]["hit"]) == (False, None)
-    assert result["search"]["probes"] == 2 * 2048
+    assert result["search"]["probes"] == 2 * 1024
 
 
 @pytest.mark.parametrize("name", ["direct-dies", "long-way"])
