@@ -21,7 +21,6 @@ class Liveness:
         self._topology = scenario.topology
         self._peers = scenario.dialer, scenario.accepter
         self._relay = scenario.relay
-        self._is_chance = scenario.search
         self._is_judged = scenario.expect is not Outcome.FAILED
         self._cuts: dict[frozenset[str], tuple[str, list[str]]] = {}
         self._relayed_s: float | None = 0.0
@@ -58,8 +57,6 @@ class Liveness:
         """What to say of a run that fails now, if it should not. ``ended``: a connection died,
         where else something was waited for in vain."""
         since_s = self.since_s()
-        if self._is_chance and not ended:
-            return None  # a port search may miss, and there are few of them for each connection
         if since_s is None or now - since_s < (LEAST_LIFE_S if ended else PATIENCE_S):
             return None
         return f"there was a path for {now - since_s:.0f} s"
