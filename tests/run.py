@@ -23,8 +23,8 @@ _TESTS_LIMIT_S = 3600.0
 """Above pytest's own limit for each test: the last resort against a hang that it cannot end."""
 _GRACE_S = 10.0
 _SIDE_BY_SIDE = ("--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
-"""A test waits half of its time, so cores are idle unless there is another one; four on however
-many cores, for a test may have four labs of its own."""
+"""One after the other, tests keep about one core busy. Four on however many cores, for a test may
+have four labs of its own."""
 _SLOWEST = ("--durations=20", "--durations-min=5")
 
 
