@@ -17,7 +17,6 @@ from quicpipe_lab.backends.sim.shrink import MOST_TRIALS, shrink
 from quicpipe_lab.backends.sim.trial import QUIET, Trial, try_out
 from quicpipe_lab.backends.sim.variation import Variation, vary
 from quicpipe_lab.backends.simulators import Simulators
-from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.scenario import Scenario
 from quicpipe_lab.model.whole import whole
 from quicpipe_lab.shell import scenario_file
