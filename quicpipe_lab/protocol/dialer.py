@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.endpoint import Endpoint
 from quicpipe_lab.protocol.endpoint_config import EndpointConfig
-from quicpipe_lab.protocol.events import InitialReady
+from quicpipe_lab.protocol.events import Closed, InitialReady
 from quicpipe_lab.protocol.quic import Connection
 from quicpipe_lab.protocol.wire import parse_invariants
 
@@ -83,7 +83,7 @@ class Dialer(Endpoint):
     def _check_peer(self, peer: Connection) -> bool:
         if self._pinned is None or peer.peer_fingerprint == self._pinned:
             return True
-        peer.refuse_certificate(
-            f"the peer's certificate is {peer.peer_fingerprint}, not {self._pinned}"
-        )
+        problem = f"the peer's certificate is {peer.peer_fingerprint}, not {self._pinned}"
+        # Told now: aioquic tells when it has done with closing, and the peer is gone by then.
+        self._over(Closed(peer.refuse_certificate(problem), problem))
         return False

@@ -361,11 +361,14 @@ class Endpoint(ABC):
                 case StopSendingReceived(stream_id=stream_id, error_code=error_code):
                     self._events.append(StreamRefused(stream_id, error_code))
                 case ConnectionTerminated() if not self._closed:
-                    self._closed = True
-                    self.relay.expecting = False
-                    self._keepalive_at = None
-                    self.direct.stop()
-                    self._events.append(Closed(event.error_code, event.reason_phrase))
+                    self._over(Closed(event.error_code, event.reason_phrase))
+
+    def _over(self, event: Closed) -> None:
+        self._closed = True
+        self.relay.expecting = False
+        self._keepalive_at = None
+        self.direct.stop()
+        self._events.append(event)
 
     def _connected(self, peer: Connection, alpn: str) -> None:
         """Only under our own name for the application do the peers have control streams."""

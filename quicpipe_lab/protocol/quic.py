@@ -129,12 +129,11 @@ class Connection(QuicConnection):
         certificate = self.tls._peer_certificate if hasattr(self, "tls") else None
         return None if certificate is None else certificate.fingerprint(hashes.SHA256()).hex()
 
-    def refuse_certificate(self, reason: str) -> None:
-        """Close because the peer is not who it should be (RFC 9001, 4.8)."""
-        self.close(
-            error_code=QuicErrorCode.CRYPTO_ERROR + AlertDescription.bad_certificate,
-            reason_phrase=reason,
-        )
+    def refuse_certificate(self, reason: str) -> int:
+        """Close because the peer is not who it should be (RFC 9001, 4.8); the error code."""
+        error_code = QuicErrorCode.CRYPTO_ERROR + AlertDescription.bad_certificate
+        self.close(error_code=error_code, reason_phrase=reason)
+        return error_code
 
     @property
     def has_begun(self) -> bool:

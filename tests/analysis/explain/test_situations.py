@@ -84,7 +84,7 @@ EARLY = {("nat-b", "bob"): (SLOW, SLOW)}
             {"nat": "nat-a", "mover": "alice", "filterer": "nat-b"},
         ),
         (
-            two_homes(replace(HOME, mapping_lifetime_s=2.0), HOME, oob_delay_s=8.0),
+            two_homes(replace(HOME, mapping_lifetime_s=1.5), HOME, oob_delay_s=8.0),
             Cause.MAPPING_EXPIRED,
             {"nat": "nat-a", "idle_s": "8.0"},
         ),
