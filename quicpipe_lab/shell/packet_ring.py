@@ -7,12 +7,12 @@ same bytes apart afterwards.
 """
 
 import ctypes
-import fcntl
 import mmap
 import os
 import socket
 import struct
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 FULL_FRAME_BYTES = 0x40000
@@ -73,7 +73,11 @@ _IFREQ = struct.Struct("16sH22x")
 _INSTRUCTION = struct.Struct("=HBBI")
 """sock_filter: operation, jump if true, jump if false, operand."""
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
+
+@cache
+def _libc() -> ctypes.CDLL:
+    """Only where packets are captured: Windows, where captures are read, has none of this kind."""
+    return ctypes.CDLL(None, use_errno=True)
 
 
 class Frame(NamedTuple):
@@ -164,14 +168,16 @@ class PacketRing:
             _BLOCK_BYTES, self._block_count, frame_bytes, frame_count, _RETIRE_MS, 0, 0
         )
         fd = self._socket.fileno()
-        _check(_LIBC.setsockopt(fd, _SOL_PACKET, _PACKET_RX_RING, request, len(request)))
+        _check(_libc().setsockopt(fd, _SOL_PACKET, _PACKET_RX_RING, request, len(request)))
 
     def _bind_to_every_interface(self) -> None:
         # socket.bind wants an interface's name; that of none is refused.
         address = _SOCKADDR_LL.pack(socket.AF_PACKET, socket.htons(_ETH_P_ALL), 0)
-        _check(_LIBC.bind(self._socket.fileno(), address, len(address)))
+        _check(_libc().bind(self._socket.fileno(), address, len(address)))
 
     def _ethernet_interfaces(self) -> dict[int, str]:
+        import fcntl  # which Windows has not, where captures are read
+
         found = {}
         for index, name in socket.if_nameindex():
             answer = fcntl.ioctl(self._socket, _SIOCGIFHWADDR, _IFREQ.pack(name.encode(), 0))
@@ -182,7 +188,7 @@ class PacketRing:
 
 def enter_network_namespace(fd: int) -> None:
     """Move the calling thread, and no other, into the network namespace that ``fd`` refers to."""
-    _check(_LIBC.setns(fd, _CLONE_NEWNET))
+    _check(_libc().setns(fd, _CLONE_NEWNET))
 
 
 def ring_bytes_for(node_count: int) -> int:

@@ -1,7 +1,8 @@
 """Runs ``quicpipe-lab`` as if on a machine that is not Linux: ``elsewhere.py ARGUMENTS ...``, or
 Python: ``elsewhere.py -c CODE``.
 
-What only Linux has is not there: packages, modules and names of modules. What is not needed for a
+What only Linux has is not there, nor what Windows has not: packages, modules and names of modules.
+(To call itself win32 it would need Python's own modules of there.) What is not needed for a
 simulation must not be asked for either.
 """
 
@@ -13,7 +14,7 @@ import sys
 import sysconfig
 from importlib.abc import MetaPathFinder
 
-MISSING = {"bcc", "ctypes.util", "fcntl", "pyroute2", "pty", "termios", "tty"}
+MISSING = {"bcc", "ctypes.util", "fcntl", "pyroute2", "pty", "resource", "termios", "tty"}
 LINUX_ONLY = {
     os: (
         "memfd_create",
@@ -23,9 +24,13 @@ LINUX_ONLY = {
         "splice",
         "eventfd",
         "sched_setaffinity",
+        *("fork", "geteuid", "getuid", "killpg", "openpty", "setsid", "mkfifo", "O_CLOEXEC"),
     ),
-    signal: ("pidfd_send_signal", "sigtimedwait"),
-    socket: ("AF_PACKET", "AF_NETLINK", "SO_PEERCRED", "SO_BINDTODEVICE"),
+    signal: (
+        *("pidfd_send_signal", "sigtimedwait", "pthread_sigmask"),
+        *("SIGHUP", "SIGKILL", "SIGPIPE", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH"),
+    ),
+    socket: ("AF_PACKET", "AF_NETLINK", "AF_UNIX", "SO_PEERCRED", "SO_BINDTODEVICE"),
     select: ("epoll",),
 }
 

@@ -130,6 +130,22 @@ def test_where_no_namespaces_can_be_made(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_what_a_run_left_is_looked_at_elsewhere(tmp_path: Path) -> None:
+    """And searched for more: nothing that Linux alone has, or Windows has not, is asked for."""
+    run = str(tmp_path / "run")
+    for command in (
+        ("scenario", "public-to-nat", "--backend", "sim", "--run-dir", run),
+        ("explain", run),
+        ("capture", run),
+        ("report", run),
+        ("explore", "relayed", "--seeds", "2", "--jobs", "2", "-o", str(tmp_path / "x.toml")),
+    ):
+        done = run_cli(*command, command=ELSEWHERE)
+        assert done.returncode == 0, (command, done.stderr)
+        assert done.stdout, command
+    assert (tmp_path / "run" / "report.html").exists()
+
+
 PAIR = ("--rows", "EIM/EIF", "--cols", "EIM/EIF")
 
 
