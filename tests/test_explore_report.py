@@ -40,10 +40,43 @@ def test_what_is_found_is_saved_and_repeated(
     assert not small.meanwhile
     assert main([*shlex.split(told["found"]["command"])[1:], "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["failure"] == told["found"]["shrunk_failure"]
+    (tmp_path / "other").mkdir()
     assert main([*argv, "-o", str(tmp_path / "other" / "found.toml")]) == 1
     said = capsys.readouterr().out
     assert "seed 1: invariant broken: liveness: waited in vain for the event never-said" in said
     assert (tmp_path / "other" / "found.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "why"),
+    [
+        ("folder", "Is a directory"),
+        ("nowhere/x.toml", "No such file or directory"),
+        ("waits.toml/x.toml", "Not a directory"),
+    ],
+)
+def test_where_nothing_can_be_saved_nothing_is_searched(
+    out: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many seeds as here would take days."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "waits.toml").touch()
+    file = tmp_path / out
+    assert main(["explore", "relayed", "--seeds", "1000000", "-o", str(file)]) == 2
+    assert capsys.readouterr().err == f"quicpipe-lab: cannot write {file}: {why}\n"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["folder", "waits.toml"]
+
+
+def test_what_is_found_is_said_also_where_the_disk_is_full(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "waits.toml").write_text(WAITS_FOR_NOTHING)
+    argv = ["explore", str(tmp_path / "waits.toml"), "--seeds", "3", "--jobs", "1"]
+    assert main([*argv, "-o", "/dev/full"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("quicpipe-lab: cannot write /dev/full: No space left on device; found")
+    assert "seed 1: invariant broken: liveness: waited in vain for the event never-said" in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

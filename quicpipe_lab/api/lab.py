@@ -206,10 +206,13 @@ class Lab:
         """A NAT or firewall forgets all that it knows."""
         await self._call(lambda: self._lab.reboot(node))
 
-    async def record(self, folder: str | os.PathLike[str]) -> Recording:
+    async def record(
+        self, folder: str | os.PathLike[str] = "", *, nameless: int | None = None
+    ) -> Recording:
         """Capture every interface from now on, into ``capture.spool`` in a folder that exists,
-        until ``stop`` or the lab's end. ``write`` makes a pcapng of it."""
-        recording = Recording(self._lab, Path(folder))
+        until ``stop`` or the lab's end. ``write`` makes a pcapng of it. Or into an open file
+        (``nameless``), for whoever reads along."""
+        recording = Recording(self._lab, Path(folder), nameless=nameless)
         await self._call(recording.__enter__)
         return recording
 

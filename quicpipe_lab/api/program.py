@@ -154,10 +154,15 @@ class Output:
         file = self.files[number]
         return os.pread(file, os.fstat(file).st_size, 0).decode("utf-8", "replace")
 
+    def since(self, number: int, at: int) -> bytes:
+        """What stands there from a position on; nothing once the program has ended."""
+        return os.pread(self.files[number], 1 << 20, at) if self.files else b""
+
     def close(self) -> None:
         """The files stay where they are in a folder."""
         for file in self.files:
             os.close(file)
+        self.files = []
 
     def discard(self) -> None:
         """Close them, and leave nothing."""

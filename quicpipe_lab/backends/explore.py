@@ -17,6 +17,7 @@ from quicpipe_lab.backends.sim.shrink import MOST_TRIALS, shrink
 from quicpipe_lab.backends.sim.trial import QUIET, Trial, try_out
 from quicpipe_lab.backends.sim.variation import Variation, vary
 from quicpipe_lab.backends.simulators import Simulators
+from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.scenario import Scenario
 from quicpipe_lab.model.whole import whole
 from quicpipe_lab.shell import scenario_file
@@ -134,6 +135,7 @@ def explore(
     """
     seeds, jobs = whole("seeds", seeds, 1), jobs if jobs is None else whole("jobs", jobs, 1)
     scenario = scenario_file.as_read(scenario)
+    scenario_file.require_writable(file or _default_file(scenario, scenario.seed))
     began_s = time.monotonic()
     exploration = Exploration(scenario.name, scenario.seed, seeds)
     for number, trial in enumerate(_trials(scenario, seeds, jobs, backend)):
@@ -179,15 +181,21 @@ def _save(
 ) -> Found:
     small = scenario_file.as_read(variation.applied())
     again = try_out(small, backend)
-    if file is None:
-        file = Path(f"{small.name}-seed-{trial.seed}.toml")
+    file = file or _default_file(small, trial.seed)
     found = Found(trial, small, again, tried, file)
     comment = (
         f"Found by quicpipe-lab explore {small.name}, seed {trial.seed}, and shrunk:\n"
         f"{again.failure}\n\n    {found.command}"
     )
-    scenario_file.save(small, file, comment)
+    try:
+        scenario_file.save(small, file, comment)
+    except ScenarioError as error:
+        raise ScenarioError("", f"{error}; found was seed {trial.seed}: {again.failure}") from None
     return found
+
+
+def _default_file(scenario: Scenario, seed: int) -> Path:
+    return Path(f"{scenario.name}-seed-{seed}.toml")
 
 
 def _as_argument(file: Path) -> str:

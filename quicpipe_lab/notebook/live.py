@@ -9,21 +9,21 @@ Its part in the browser is live.js.
 """
 
 import asyncio
-import shutil
+import secrets
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import anywidget
 import traitlets
 
 from quicpipe_lab.analysis.sentences import sentence
 from quicpipe_lab.api.lab import Lab
-from quicpipe_lab.api.program import Program
+from quicpipe_lab.api.program import Output, Program
 from quicpipe_lab.backends.netns.recording import Recording
 from quicpipe_lab.errors import LocalProtocolError, QuicpipeLabError
 from quicpipe_lab.model.event import Event
@@ -33,6 +33,8 @@ from quicpipe_lab.shell.spool_tail import SpoolTail
 
 _LOOK_S = 0.1
 _MOST_TOLD = 200
+_EVENTS_FD = 2
+"""Standard error, which is kept in memory: what programs say to people is among the events."""
 _RELAY_PORT = 443
 _TALK = 'while sleep 0.2; do head -c 3000 /dev/zero; done | exec "$@"'
 _OURS = [sys.executable, "-P", "-c", "from quicpipe_lab.cli import main; main()"]
@@ -55,15 +57,16 @@ class LiveView(anywidget.AnyWidget):
         self._pressing: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
         self._recording: Recording | None = None
-        self._folder = Path()
+        self._spool: IO[bytes] | None = None
         self._began_s = time.monotonic()
         self.on_msg(self._take_message)
 
     async def start(self) -> "LiveView":
         """Watch the lab's packets from now on. Twice is fine."""
         if self._watching is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="quicpipe-lab-live-"))
-            self._recording = await self.lab.record(self._folder)
+            # It has no name, so that a kernel that is killed leaves no packets.
+            self._spool = tempfile.TemporaryFile()  # noqa: SIM115
+            self._recording = await self.lab.record(nameless=self._spool.fileno())
             self._watching = asyncio.create_task(self._watch())
         return self
 
@@ -81,9 +84,8 @@ class LiveView(anywidget.AnyWidget):
     ) -> None:
         """Have three programs talk, which go through the relay first and direct then."""
         address = f"{self.lab[relay].address}:{_RELAY_PORT}"
-        out_of_band = self._folder / "packet"
         bind = ["--bind", f"0.0.0.0:{_RELAY_PORT}", "--ephemeral", "--no-offload"]
-        peer = ["--relay", address, "--oob", str(out_of_band)]
+        peer = ["--relay", address, "--oob", f"relay:{secrets.token_hex(16)}"]
         await self._run(relay, ["quicpipe-lab", "relay", *bind])
         accept = ["accept", *peer, "--relay-insecure", "--echo", "--ephemeral"]
         await self._run(accepter, ["quicpipe-lab", *accept])
@@ -100,12 +102,9 @@ class LiveView(anywidget.AnyWidget):
     # Parts
 
     async def _run(self, node: str, argv: list[str]) -> None:
-        logs = ["--events", str(self._events_of(node)), "--node", node]
+        logs = ["--events", f"fd:{_EVENTS_FD}", "--node", node]
         self.programs[node] = await self.lab[node].start([*argv, *logs])
         self._tell(f"{node} starts")
-
-    def _events_of(self, node: str) -> Path:
-        return self._folder / f"{node}.jsonl"
 
     def _take_message(self, _: Any, content: dict[str, Any], _buffers: Any) -> None:
         """From the browser. A task, for the lab answers later and the kernel's loop goes on."""
@@ -143,39 +142,33 @@ class LiveView(anywidget.AnyWidget):
         """Until cancelled, or until the lab has ended."""
         tails: dict[str, Callable[[], list[Event]]] = {}
         try:
-            with SpoolTail(self._folder / "capture.spool") as spool:
-                # Recorder and reader have it open: a kernel that is killed leaves no packets.
-                (self._folder / "capture.spool").unlink()
-                while self.lab.is_up:
-                    moved = hops(self.lab.topology, spool.arrivals())
-                    if moved:
-                        self.send({"hops": moved})
-                    for node in self.programs:
-                        tail = tails.setdefault(node, _follow(self._events_of(node)))
-                        for event in tail():
-                            if text := sentence(event):
-                                self._tell(f"{node} {text}")
-                    await asyncio.sleep(_LOOK_S)
+            assert self._spool is not None
+            spool = SpoolTail(self._spool.fileno())
+            while self.lab.is_up:
+                moved = hops(self.lab.topology, spool.arrivals())
+                if moved:
+                    self.send({"hops": moved})
+                for node, program in self.programs.items():
+                    tail = tails.setdefault(node, _follow(program.output))
+                    for event in tail():
+                        if text := sentence(event):
+                            self._tell(f"{node} {text}")
+                await asyncio.sleep(_LOOK_S)
         finally:
             if self._recording is not None:
                 self._recording.stop()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            if self._spool is not None:
+                self._spool.close()
 
 
-def _follow(path: Path) -> Callable[[], list[Event]]:
-    """A function that gives the events which are new in a file since it was called last."""
+def _follow(output: Output) -> Callable[[], list[Event]]:
+    """A function that gives a program's events which are new since it was called last."""
     at = 0
 
     def new() -> list[Event]:
         nonlocal at
-        try:
-            with path.open("rb") as file:
-                file.seek(at)
-                data = file.read()
-        except FileNotFoundError:
-            return []
-        whole, newline, _ = data.rpartition(b"\n")
+        whole, newline, _ = output.since(1, at).rpartition(b"\n")
         at += len(whole) + len(newline)
-        return [Event.loads(line.decode()) for line in whole.splitlines()]
+        return [Event.loads(line.decode()) for line in whole.splitlines() if line[:1] == b"{"]
 
     return new

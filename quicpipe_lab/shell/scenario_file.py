@@ -1,6 +1,8 @@
 """Scenarios as TOML files that a program has written; the only importer of tomli_w."""
 
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import tomli_w
@@ -25,8 +27,23 @@ def as_read(scenario: Scenario) -> Scenario:
 
 def save(scenario: Scenario, file: Path, comment: str) -> None:
     """Raises ScenarioError where the file cannot be written."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    with _told(file):
         file.write_text(to_toml(scenario, comment), encoding="utf-8")
+
+
+def require_writable(file: Path) -> None:
+    """Before long work for it; what is there stays. Raises ScenarioError."""
+    with _told(file):
+        was_there = file.exists()
+        with file.open("a"):
+            pass
+        if not was_there:
+            file.unlink()
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ScenarioError("", f"cannot write {file}: {error.strerror}") from None

@@ -3,8 +3,6 @@
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 from quicpipe_lab.shell.capture import CHUNK, JSON_CHUNK
@@ -20,23 +18,12 @@ class Arrival(NamedTuple):
 
 
 class SpoolTail:
-    """Within a ``with`` block. The spool is there, and its recorder writes whole chunks."""
+    """``spool`` is open, and its recorder writes whole chunks."""
 
-    def __init__(self, spool: Path) -> None:
-        self._file = spool.open("rb", buffering=0)
+    def __init__(self, spool: int) -> None:
+        self._file = spool
         self._at = 0
         self._nodes: list[tuple[str, dict[int, str]]] = []
-
-    def __enter__(self) -> "SpoolTail":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
 
     def arrivals(self) -> Iterator[Arrival]:
         """Those that are new."""
@@ -54,11 +41,11 @@ class SpoolTail:
 
     def _next_chunk(self) -> tuple[int, bytes] | None:
         """None where the next one is not there in full."""
-        head = os.pread(self._file.fileno(), CHUNK.size, self._at)
+        head = os.pread(self._file, CHUNK.size, self._at)
         if len(head) < CHUNK.size:
             return None
         number, size = CHUNK.unpack(head)
-        data = os.pread(self._file.fileno(), size, self._at + CHUNK.size)
+        data = os.pread(self._file, size, self._at + CHUNK.size)
         if len(data) < size:
             return None
         self._at += CHUNK.size + size

@@ -8,6 +8,7 @@ as its NAT remembers what it has last sent to the relay, and then not before it 
 long that takes hangs on one thing: how long after its registration the path died.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from quicpipe_lab.model.nat import NatBehavior
 from quicpipe_lab.model.scenario import Cut, Idle, Outcome, Scenario, Transfer, WaitFor
 from quicpipe_lab.model.topology import Host, Link, Nat, Relay, Topology
 from quicpipe_lab.protocol.relay_leg import EXPECTING_S, KEEPALIVE_S
+from tests.backends.narrow import PACKET_BYTES, SLOWEST_BPS, narrow
 
 ACCEPTER_LIFETIME_S = 3.0
 AROUND_S = 0.15
@@ -143,3 +145,33 @@ def test_the_kernel_does_what_the_simulator_does_in_its_phase(
     else:
         known_s = [one for one in around if one is not None]
         assert min(known_s) - AROUND_S < kernel.back_s < max(known_s) + SLOWER_S
+
+
+def punching_s(scenario: Scenario, folder: Path) -> float:
+    result = base.run(scenario, backend="sim", run_dir=folder, certify=False)
+    assert result.times_s.direct is not None
+    assert result.punching_s is not None
+    return result.times_s.direct - result.punching_s
+
+
+def test_packets_are_ahead_in_a_queue_or_not(tmp_path: Path) -> None:
+    """Where links are slow, milliseconds become the time that a whole packet takes: so the kernel,
+    whose programs are later, may find the direct path sooner."""
+    by_delay = [
+        punching_s(narrow(delay_s=milliseconds / 1000), tmp_path / str(milliseconds))
+        for milliseconds in range(6)
+    ]
+    packet_s = PACKET_BYTES * 8 / SLOWEST_BPS
+    steps_s = [later - sooner for sooner, later in pairwise(by_delay)]
+    assert any(one == pytest.approx(packet_s, abs=1e-4) for one in steps_s)
+    assert any(one == pytest.approx(0.0, abs=1e-4) for one in steps_s)
+
+
+def test_a_small_mtu_is_not_what_takes_time(tmp_path: Path) -> None:
+    """No packet of ours is longer than 1228 bytes: the rate is what counts, and all else alike."""
+    told = []
+    for mtu_bytes in (PACKET_BYTES, 1500):
+        folder = tmp_path / str(mtu_bytes)
+        base.run(narrow(mtu_bytes), backend="sim", run_dir=folder, certify=False)
+        told.append((folder / "events.jsonl").read_bytes())
+    assert told[0] == told[1]

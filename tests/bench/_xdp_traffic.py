@@ -11,7 +11,6 @@ less what the same sending costs into the interface that drops.
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.topology import CORE, Link, Relay, Topology
 from tests.bench import Row, median, skipped
 from tests.bench._programs import COTURN_READY, PYTHON, Program, coturn_argv, cpu_s, serving
+from tests.folders import vanishing_folder
 
 ROUNDS = 5
 FOR_S = 0.7
@@ -87,7 +87,7 @@ class Bench:
 
     def __enter__(self) -> "Bench":
         with ExitStack() as stack:
-            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="xdp-bench-")))
+            directory = stack.enter_context(vanishing_folder())
             lab = stack.enter_context(Lab(self._topology))
             names = [way.relay for way in self.ways]
             self._sink = stack.enter_context(Program(lab, CORE, _MODULE, "sink", *names))

@@ -7,7 +7,6 @@ Each starts a Python of its own.
 
 import shutil
 import subprocess
-import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from quicpipe_lab.model.topology import Host, Link, Relay, Topology
 from quicpipe_lab.resources import find_topology
 from tests.bench import Row, alternate, median, skipped, time_program_s
 from tests.bench._lab_script import clean_up, script
+from tests.folders import vanishing_folder
 
 TITLE = "Lab up and down again (wall clock, median)"
 
@@ -42,8 +42,8 @@ def _against_script(topology: Topology) -> list[Row]:
     missing = [name for name in ("ip", "nft") if shutil.which(name) is None]
     if missing:
         return [skipped(what, f"{missing[0]} is not installed")]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "build.sh")
+    with vanishing_folder() as folder:
+        path = folder / "build.sh"
         path.write_text(script(topology, _PREFIX))
         try:
             times_s = alternate(

@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.topology import CORE, Host, Link, Relay, Topology
 from tests.bench import Row, median, skipped
 from tests.bench._programs import COTURN_READY, PYTHON, Program, coturn_argv, cpu_s, serving
+from tests.folders import vanishing_folder
 
 TITLE = (
     "Relaying datagrams of 1200 bytes in userspace: user and system CPU time of the relaying "
@@ -75,10 +75,10 @@ class _Measured:
 
 def run() -> list[Row]:
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="relay-bench-") as directory, Lab(_TOPOLOGY) as lab:
-        ways = {"direct": _direct(lab), "relay": _relay(lab, Path(directory))}
+    with vanishing_folder() as directory, Lab(_TOPOLOGY) as lab:
+        ways = {"direct": _direct(lab), "relay": _relay(lab, directory)}
         if shutil.which("turnserver"):
-            ways["turn"] = _coturn(lab, Path(directory))
+            ways["turn"] = _coturn(lab, directory)
         with contextlib.ExitStack() as stack:
             paths = {name: stack.enter_context(way) for name, way in ways.items()}
             for load in _LOADS:

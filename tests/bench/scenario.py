@@ -2,11 +2,11 @@
 
 import json
 import subprocess
-import tempfile
 import time
 
 from quicpipe_lab.model.result import RunResult
 from tests.bench import SCRIPTS, Row, median
+from tests.folders import vanishing_folder
 
 TITLE = "quicpipe-lab scenario nat-to-nat, links without delay (wall clock, median of 7)"
 
@@ -42,7 +42,7 @@ def run() -> list[Row]:
 
 
 def _run_once(*options: str) -> tuple[RunResult, float]:
-    with tempfile.TemporaryDirectory() as folder:
+    with vanishing_folder() as folder:
         argv = [str(SCRIPTS / "quicpipe-lab"), "scenario", "nat-to-nat", "--json", *options]
         started = time.perf_counter()
         done = subprocess.run([*argv, "--run-dir", folder], capture_output=True, check=False)

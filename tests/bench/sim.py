@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,6 +26,7 @@ from quicpipe_lab.shell import pcapng
 from quicpipe_lab.traffic.frame import datagram_of
 from tests.backends.sim.test_steps import FORGETFUL
 from tests.bench import ROOT, SCRIPTS, Row, alternate, median
+from tests.folders import vanishing_folder
 
 TITLE = "The simulator: wall clock of the matrix on all cores, CPU time of the rest"
 
@@ -86,8 +86,9 @@ def run() -> list[Row]:
 
 def _matrix_s(*options: str) -> float:
     """As the command says it: without Python's own start, and the figure at the end."""
-    with tempfile.TemporaryDirectory() as folder:
-        argv = [str(SCRIPTS / "quicpipe-lab"), "matrix", "--backend", "sim", "--run-dir", folder]
+    with vanishing_folder() as folder:
+        argv = [str(SCRIPTS / "quicpipe-lab"), "matrix", "--backend", "sim"]
+        argv += ["--run-dir", str(folder)]
         done = subprocess.run([*argv, "--json", *options], check=True, capture_output=True)
         return float(json.loads(done.stdout)["wall_s"])
 
@@ -98,10 +99,10 @@ def _scenario(*steps: Step, nat: NatBehavior = CELLS["EIM/APDF"]) -> Scenario:
 
 
 def _cpu_s(scenario: Scenario, *, capture: bool = False) -> float:
-    with tempfile.TemporaryDirectory() as folder:
+    with vanishing_folder() as folder:
         began_s = time.process_time()
         backend = SimBackend(capture=capture, qlog=False)
-        result = backend.run(scenario, Path(folder), lambda _: None)
+        result = backend.run(scenario, folder, lambda _: None)
         took_s = time.process_time() - began_s
     assert result.ok, result.failure
     return took_s
@@ -112,10 +113,10 @@ def _cpu_s(scenario: Scenario, *, capture: bool = False) -> float:
 
 def _work() -> list[int]:
     """Sizes of the QUIC datagrams that the endpoints and the relay seal in one cell's run."""
-    with tempfile.TemporaryDirectory() as folder:
-        simulation = Simulation(_scenario(), run_dir=Path(folder))
+    with vanishing_folder() as folder:
+        simulation = Simulation(_scenario(), run_dir=folder)
         simulation.run()
-        return list(_sealed(Path(folder) / "capture.pcapng"))
+        return list(_sealed(folder / "capture.pcapng"))
 
 
 def _sealed(capture: Path) -> Iterator[int]:

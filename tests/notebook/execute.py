@@ -4,12 +4,13 @@ python -m tests.notebook.execute [NAME ...]     # all of them, or 01-hole-punchi
 """
 
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+
+from tests.folders import vanishing_folder
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 LIMIT_S = 120
@@ -32,11 +33,11 @@ def execute(name: str, cwd: Path) -> nbformat.NotebookNode:
 
 def renew(name: str) -> None:
     """Commit what this machine sees."""
-    with tempfile.TemporaryDirectory() as folder:
-        notebook = execute(name, Path(folder))
+    with vanishing_folder() as folder:
+        notebook = execute(name, folder)
         for cell in notebook.cells:
             for output in cell.get("outputs", ()):
-                _forget_place(output, folder)
+                _forget_place(output, str(folder))
     notebook.metadata.pop("widgets", None)
     notebook.metadata["language_info"] = {"name": "python"}
     nbformat.write(notebook, FOLDER / f"{name}.ipynb")

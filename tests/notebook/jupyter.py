@@ -81,9 +81,15 @@ def desk(folder: Path) -> Iterator[Desk]:
 @contextmanager
 def _server(folder: Path) -> Iterator[tuple[str, str]]:
     command = [sys.executable, "-P", "-m", "quicpipe_lab.notebook", str(FOLDER), "--port=0"]
-    settings = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "HOME")}
+    settings = {
+        name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "HOME", "TMPDIR")
+    }
     settings |= {"JUPYTER_DATA_DIR": str(folder / "data"), "JUPYTER_RUNTIME_DIR": str(folder / "r")}
     environment = {**os.environ, **settings}
+    # Without a home, IPython makes one in the temporary folder each time that it is asked for it.
+    (folder / "home").mkdir()
+    temporary = folder / "tmpdir"
+    temporary.mkdir()
     command.append("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
     server = subprocess.Popen(
         command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
@@ -94,6 +100,7 @@ def _server(folder: Path) -> Iterator[tuple[str, str]]:
     finally:
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=60)
+    assert list(temporary.iterdir()) == []
 
 
 def _address_in(lines: IO[str]) -> tuple[str, str]:

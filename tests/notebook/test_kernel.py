@@ -20,6 +20,17 @@ def observe(event):
         print("it runs", flush=True)
 """
 
+_LIVE = """
+import asyncio
+from quicpipe_lab import Lab
+from quicpipe_lab.notebook.live import LiveView
+view = await LiveView(await Lab("two-homes").up()).start()
+await view.play()
+went_direct = asyncio.Event()
+view.observe(lambda _: "(direct)" in view.told[-1] and went_direct.set(), "told")
+await went_direct.wait()
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -41,19 +52,23 @@ def test_run_with_and_without_await(python: Kernel) -> None:
     assert sum("image/png" in one for one in shown.shown) == 3
     ticking = """
 import asyncio
-ticks = 0
-async def tick():
-    global ticks
-    while True:
-        ticks += 1
-        await asyncio.sleep(0.01)
-clock = asyncio.create_task(tick())
-result = await run_async("nat-to-nat", run_dir="two", backend="netns")
-clock.cancel()
-print(result.outcome, ticks > 50)
+import threading
+said, heard = asyncio.Event(), threading.Event()
+loop = asyncio.get_running_loop()
+def observe(event):
+    if event.name == "connected":
+        loop.call_soon_threadsafe(said.set)
+        heard.wait()  # which hangs where the loop stands still
+running = asyncio.ensure_future(
+    run_async("nat-to-nat", run_dir="two", backend="netns", observe=observe)
+)
+await said.wait()
+print(running.done())
+heard.set()
+print((await running).outcome)
 print((await run("nat-to-nat", backend="sim", run_dir="three")).outcome)
 """
-    assert python.run(ticking).text.split() == ["direct", "True", "direct"]
+    assert python.run(ticking).text.split() == ["False", "direct", "direct"]
     assert python.run(inode).shown == before  # the kernel has stayed where it was
     assert children(python.pid) == []
 
@@ -103,3 +118,17 @@ def test_nothing_outlives_the_kernel(tmp_path: Path, end: str) -> None:
         else:
             os.kill(python.pid, signal.SIGKILL)
         wait_gone(started)
+
+
+def test_a_live_view_leaves_no_file_of_a_kernel_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    with kernel(tmp_path) as python:
+        python.run(_LIVE)
+        started = children(python.pid)
+        os.kill(python.pid, signal.SIGKILL)
+        wait_gone(started)
+    assert list(temporary.iterdir()) == []

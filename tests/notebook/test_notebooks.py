@@ -1,15 +1,14 @@
 """Every notebook runs from top to bottom, and is committed with what it shows."""
 
 import os
-import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 
+from tests.folders import vanishing_folder
 from tests.nobody import UID, python_of_nobody
 from tests.notebook.execute import FOLDER, execute, names
 
@@ -47,11 +46,10 @@ def test_runs_and_shows_what_is_committed(name: str, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("user_namespaces")
 def test_runs_in_a_kernel_that_is_not_root() -> None:
     python, environment = python_of_nobody()
-    folder = Path(tempfile.mkdtemp(prefix="quicpipe-lab-nobody-"))  # others may not enter pytest's
-    os.chown(folder, UID, UID)
     code = "import sys, pathlib; from tests.notebook.execute import execute;"
     code += "print(len(execute(sys.argv[1], pathlib.Path('.')).cells))"
-    try:
+    with vanishing_folder() as folder:  # others may not enter pytest's
+        os.chown(folder, UID, UID)
         done = subprocess.run(
             [*python, "-c", code, "06-your-own-program"],
             env={**environment, "HOME": str(folder), "MPLCONFIGDIR": str(folder)},
@@ -60,8 +58,6 @@ def test_runs_in_a_kernel_that_is_not_root() -> None:
             text=True,
             timeout=110,
         )
-    finally:
-        shutil.rmtree(folder)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 10
 

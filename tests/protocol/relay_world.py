@@ -4,10 +4,8 @@ import functools
 import itertools
 import json
 import random
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from aioquic.h3.connection import H3_ALPN, H3Connection
@@ -26,6 +24,7 @@ from quicpipe_lab.protocol.relay_limits import RelayLimits
 from quicpipe_lab.protocol.store import AssociationNotFoundError, MapStore
 from quicpipe_lab.protocol.wire import Registration, encode_registration, parse_invariants
 from quicpipe_lab.shell.certificates import load_or_create
+from tests.folders import vanishing_folder
 
 RELAY = TransportAddress("198.18.0.1", 4433)
 TICK_S = 1e-6
@@ -34,8 +33,8 @@ TICK_S = 1e-6
 @functools.cache
 def certificate() -> tuple[x509.Certificate, Ed25519PrivateKey]:
     """One for all tests."""
-    with tempfile.TemporaryDirectory() as directory:
-        return load_or_create(Path(directory))
+    with vanishing_folder() as directory:
+        return load_or_create(directory)
 
 
 @dataclass

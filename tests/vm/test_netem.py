@@ -4,13 +4,12 @@ import json
 import os
 from itertools import pairwise
 from math import sqrt
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from tests.folders import vanishing_folder
 from tests.vm import guest
 from tests.vm.machine import Machine, missing_programs
 
@@ -30,8 +29,8 @@ def observed() -> dict[str, Any]:
     """What the guest saw."""
     if missing := missing_programs():
         pytest.fail(f"not installed here: {', '.join(missing)}")
-    with TemporaryDirectory() as folder:  # a kernel is too large to be kept, as pytest would
-        machine = Machine(Path(folder))
+    with vanishing_folder() as folder:  # a kernel is too large to be kept, as pytest would
+        machine = Machine(folder)
         machine.prepare()
         text = machine.run("tests.vm.guest", MODULES, within_s=400)
     lines = [line for line in text.splitlines() if line.startswith(guest.MARK)]

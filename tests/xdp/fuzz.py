@@ -8,13 +8,13 @@ of every single one. Needs clang and its runtime (Debian: clang-14 and libclang-
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 from typing import BinaryIO
 
 from quicpipe_lab.shell.xdp_layout import FilterReason
+from tests.folders import vanishing_folder
 from tests.xdp.packets import CORPUS
 from tests.xdp.parser import REPORT_BYTES, fuzzing_compiler, in_python, run_compiler, unpack
 
@@ -71,8 +71,8 @@ def _compare(inputs: BinaryIO) -> Counter[int]:
 
 def main() -> None:
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as directory:
-        reasons = fuzz(int(sys.argv[1]), Path(directory))
+    with vanishing_folder() as directory:
+        reasons = fuzz(int(sys.argv[1]), directory)
     took_s = time.monotonic() - started
     print(f"{reasons.total():,} inputs in {took_s:.0f} s, the same answer to each:")
     for reason, count in sorted(reasons.items()):

@@ -15,15 +15,18 @@ from quicpipe_lab.traffic.outages import Outage
 
 _READY_FD = 3
 _STOP_FD = 4
+_SPOOL_FD = 5
 _FIRST_NAMESPACE_FD = 10
 _END_WITHIN_S = 10.0
 
 
 class Recording:
-    """Captures every interface of every node from entry until ``stop``."""
+    """Captures every interface of every node from entry until ``stop``. ``nameless``: a file that
+    is written to in place of one in ``run_dir``, and of which ``write`` makes nothing."""
 
-    def __init__(self, lab: Lab, run_dir: Path) -> None:
+    def __init__(self, lab: Lab, run_dir: Path, *, nameless: int | None = None) -> None:
         self._lab = lab
+        self._nameless = nameless
         self._spool = run_dir / "capture.spool"
         self._out = run_dir / "capture.pcapng"
         self._said = -1
@@ -35,7 +38,10 @@ class Recording:
         ready, ready_writer = os.pipe()
         stop_reader, self._stop_fd = os.pipe()
         fds = {_READY_FD: ready_writer, _STOP_FD: stop_reader}
-        argv = ["quicpipe-lab", "_capture", "--spool", str(self._spool)]
+        spool = str(self._spool)
+        if self._nameless is not None:
+            spool, fds[_SPOOL_FD] = f"/dev/fd/{_SPOOL_FD}", self._nameless
+        argv = ["quicpipe-lab", "_capture", "--spool", spool]
         argv += ["--ready-fd", str(_READY_FD), "--stop-fd", str(_STOP_FD)]
         for number, (node, namespace) in enumerate(namespaces.items(), _FIRST_NAMESPACE_FD):
             fds[number] = namespace

@@ -103,12 +103,16 @@ def test_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
 def test_killed_in_the_middle_nothing_is_left(signum: signal.Signals, tmp_path: Path) -> None:
     before = sorted(os.listdir("/sys/class/net"))  # noqa: PTH208
-    caller = Caller([*COMMAND, "--run-dir", str(tmp_path)], {})
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    caller = Caller(["env", "-C", str(tmp_path), *COMMAND], {"TMPDIR": str(temporary)})
     with pytest.raises(subprocess.TimeoutExpired):
         caller.process.wait(1.5)
     caller.process.send_signal(signum)
     caller.assert_nothing_is_left(set())
     assert sorted(os.listdir("/sys/class/net")) == before  # noqa: PTH208
+    assert list(temporary.iterdir()) == []
+    assert [one.name for one in sorted(tmp_path.iterdir())] == ["runs", "temporary"]
 
 
 def test_nats_by_name() -> None:

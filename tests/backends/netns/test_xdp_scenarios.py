@@ -7,7 +7,6 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from quicpipe_lab.model.scenario import Outcome, Scenario, Xdp
 from quicpipe_lab.model.topology import CORE, Link
 from quicpipe_lab.shell.pcapng import read
 from quicpipe_lab.traffic.frame import CapturedFrame
+from tests.folders import vanishing_folder
 from tests.nobody import python_of_nobody
 
 pytestmark = [pytest.mark.netns, pytest.mark.bpf]
@@ -195,8 +195,8 @@ def test_a_lab_for_xdp_without_root_is_refused_in_one_line() -> None:
 def test_without_root_it_is_refused_in_one_line(word: str) -> None:
     argv, env = python_of_nobody()
     command = [*argv, "-m", "quicpipe_lab.cli", "scenario", "relayed", "--xdp", word, "--json"]
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o777)
+    with vanishing_folder() as folder:
+        folder.chmod(0o777)
         done = subprocess.run(
             [*command, "--run-dir", f"{folder}/run"],
             env=env,
