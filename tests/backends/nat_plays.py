@@ -51,6 +51,13 @@ PLAYS: list[tuple[str, NatBehavior, str]] = [
         "a:5000>1 X; b:5000>4 X; b>1 Y; a>1 X; 1>a@1 in; 4>b@4 in; 1>b@4 -",
     ),
     ("REQ-3 plain Linux", LINUX, "a:5000>1 X; b:5000>4 X; b>1 Y; b>2 Y"),
+    # REQ-3a: RECOMMENDED that a port below 1024 gets one below 1024, and others do not.
+    ("REQ-3a plain Linux", LINUX, "a:500>1 =; a2:5000>1 ="),
+    (
+        "REQ-3a kept",
+        NatBehavior(EIM, APDF, PRESERVING, port_range=(1, 65535)),
+        "a:500>1 =; a>3 =; a2:5000>1 =",
+    ),
     # REQ-5: a mapping MUST NOT expire in less than two minutes; here, to the second.
     ("REQ-5 kept", NatBehavior(), "a>1 X; wait 299.9; 1>a@1 in; wait 0.1; 1>a@1 -; a>1 Y"),
     ("REQ-5 broken", PRESETS["corporate"], "a>1 X; wait 29.9; 1>a@1 in; wait 30; 1>a@1 -"),
@@ -90,6 +97,11 @@ PLAYS: list[tuple[str, NatBehavior, str]] = [
         "REQ-6 the filter idles by itself",
         NatBehavior(filtering=APDF),
         "a>1 X; a>2 X; wait 200; a>1 X; wait 100; 2>a@1 -; 1>a@1 in",
+    ),
+    (
+        "REQ-6 what comes in keeps no filter open",
+        NatBehavior(filtering=APDF),
+        "a>1 X; wait 200; a>2 X; wait 50; 1>a@1 in; wait 70; 1>a@1 -; 2>a@2 in",
     ),
     # REQ-8: EIF for transparency, ADF where more stringent filtering is wanted.
     ("REQ-8 EIF", NatBehavior(filtering=EIF), "a>1 X; 1>a@1 in; 2>a@1 in; 3>a@1 in; 4>a@1 in"),

@@ -4,6 +4,7 @@ from quicpipe_lab.backends.sim.clock import Clock
 from quicpipe_lab.backends.sim.network import Network
 from quicpipe_lab.backends.sim.packet import IcmpError
 from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import NatBehavior
 from quicpipe_lab.model.topology import Host, Link, Nat, Topology
 from tests.backends.nat_script import NOBODY_LISTENS
@@ -34,13 +35,13 @@ class Socket:
         self.close = self._sock.close
 
 
-def home_of(behavior: NatBehavior) -> Topology:
+def home_of(behavior: NatBehavior, wan: LinkBehavior | None = None) -> Topology:
     """NAT ``nat`` with ``a`` and ``b`` behind it; ``one`` and ``two`` outside."""
     return Topology(
         "home",
         (Host("one"), Host("two"), Nat("nat", behavior), Host("a"), Host("b")),
         tuple(
-            Link(ends)
+            Link(ends, *(wan, wan) if ends == ("core", "nat") else (None, None))
             for ends in (
                 ("core", "one"),
                 ("core", "two"),
@@ -55,8 +56,10 @@ def home_of(behavior: NatBehavior) -> Topology:
 class Home:
     """``points``: two ports of ``one``, and two of ``two``."""
 
-    def __init__(self, behavior: NatBehavior, seed: int = 1) -> None:
-        self.topology = home_of(behavior)
+    def __init__(
+        self, behavior: NatBehavior, seed: int = 1, wan: LinkBehavior | None = None
+    ) -> None:
+        self.topology = home_of(behavior, wan)
         self.clock = Clock()
         self.network = Network(self.topology, self.clock, seed=seed)
         self.nat = self.network.nat("nat")

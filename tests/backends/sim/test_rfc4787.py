@@ -1,20 +1,23 @@
 """RFC 4787's requirements, and those of RFC 6888, RFC 5508 and RFC 7422, in the simulator.
 
 The packet sequences are in nat_plays.py: those that take no time are played on the kernel as well
-(test_nat_plays.py there). Of RFC 4787, REQ-7 (several
-external realms), REQ-10 (application gateways) and REQ-13 (packets too big to forward) are about
-what no NAT here has.
+(test_nat_plays.py there). REQ-10 (application gateways) is about what no NAT here has. None keeps
+REQ-13 (an ICMP error about a packet that is too big): a narrow link is a black hole, as in RFC 2923
+(model/link.py).
 """
 
 import pytest
 
 from quicpipe_lab.errors import UnsupportedBehaviorError
+from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import (
     AddressPooling,
     NatBehavior,
     PortAssignment,
     UnsolicitedReaction,
 )
+from quicpipe_lab.model.topology import Nat
+from quicpipe_lab.resources import find_topology, topology_names
 from tests.backends.nat_plays import ADF, APDM, EIF, EIM, LINUX, PLAYS, PRESERVING
 from tests.backends.nat_script import Script
 from tests.backends.sim.home import Home, SimScene
@@ -64,6 +67,27 @@ def test_req_11_a_collision_changes_no_behaviour() -> None:
     Script(SimScene(NatBehavior(EIM, ADF, PRESERVING))).play(
         "a:5000>1 X; b:5000>1 Y; b>2 Y; b>3 Y; b>4 Y; 2>b@1 in; 2>a@1 in; 3>a@1 -"
     )
+
+
+@pytest.mark.parametrize("name", topology_names())
+def test_req_7_inside_and_outside_do_not_conflict(name: str) -> None:
+    """Its first way: addresses inside a NAT are none of the network outside of it."""
+    topology = find_topology(name)
+    for nat in (one.name for one in topology.nodes if isinstance(one, Nat)):
+        outside = topology.uplinks[nat].network
+        assert not any(outside.overlaps(one.network) for one in topology.children(nat))
+
+
+@pytest.mark.parametrize("behavior", [NatBehavior(), LINUX])
+def test_req_13_is_not_kept(behavior: NatBehavior) -> None:
+    """What a narrow link drops, nobody is told of; what fits passes."""
+    home = Home(behavior, wan=LinkBehavior(mtu_bytes=1000))
+    inside = home.a()
+    inside.send(bytes(973), home.points[0].address)
+    inside.send(bytes(972), home.points[0].address)
+    home.settle()
+    assert [len(data) for data, _ in home.points[0].came] == [972]
+    assert not inside.errors
 
 
 @pytest.mark.parametrize("behavior", [NatBehavior(), LINUX, NatBehavior(APDM, EIF)])
