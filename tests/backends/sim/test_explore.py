@@ -49,9 +49,9 @@ def search(base: Scenario, cast: type[Cast], folder: Path, jobs: int = 1) -> Exp
 
 def attacked(kind: str) -> Scenario:
     """Before Alice's NAT is rebooted, and when she has come back since."""
-    attacks = [Meanwhile(at_s, Attack(Hostility(kind))) for at_s in (0.2, 1.2)]
+    attacks = [Meanwhile(at_s, Attack(Hostility(kind))) for at_s in (0.2, 3.0)]
     base = scenario("two-symmetric", ALICE_REBOOTS, *attacks, expect="relayed")
-    return replace(base, steps=(*base.steps, Idle(1.0), Transfer(500)))
+    return replace(base, steps=(*base.steps, Idle(2.0), Transfer(500)))
 
 
 HOMES = scenario("two-homes")
