@@ -1,6 +1,6 @@
 """The private names of aioquic that serve a connection whose other side is out of reach."""
 
-from tests.protocol.test_quic import CLIENT, OTHER, Wire, begun, server_for, wire
+from tests.protocol.quic_wire import CLIENT, OTHER, Wire, begun, server_for, wire
 
 __all__ = ["wire"]
 
