@@ -159,7 +159,7 @@ def test_packets_are_ahead_in_a_queue_or_not(tmp_path: Path) -> None:
     whose programs are later, may find the direct path sooner."""
     by_delay = [
         punching_s(narrow(delay_s=milliseconds / 1000), tmp_path / str(milliseconds))
-        for milliseconds in range(6)
+        for milliseconds in range(9)
     ]
     packet_s = PACKET_BYTES * 8 / SLOWEST_BPS
     steps_s = [later - sooner for sooner, later in pairwise(by_delay)]

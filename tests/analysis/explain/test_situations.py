@@ -18,7 +18,7 @@ from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import FilteringBehavior, NatBehavior
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.result import Bytes, Certified, RunResult
-from quicpipe_lab.model.scenario import Cut, Outcome, Scenario, Transfer, WaitFor
+from quicpipe_lab.model.scenario import Cut, Outcome, Restore, Scenario, Transfer, WaitFor
 from quicpipe_lab.model.topology import Firewall, Host, Link, Nat, Relay, Topology
 from tests.analysis.explain.playing import play, verdict_on
 
@@ -84,7 +84,19 @@ EARLY = {("nat-b", "bob"): (SLOW, SLOW)}
             {"nat": "nat-a", "mover": "alice", "filterer": "nat-b"},
         ),
         (
-            two_homes(replace(HOME, mapping_lifetime_s=1.5), HOME, oob_delay_s=8.0),
+            # While alice cannot ask the relay, nobody learns where her NAT has moved her.
+            two_homes(
+                replace(HOME, mapping_lifetime_s=1.5),
+                HOME,
+                oob_delay_s=8.0,
+                steps=(
+                    WaitFor(event="punch-started"),
+                    Cut(("alice", "relay")),
+                    WaitFor(event="punch-failed"),
+                    Restore(("alice", "relay")),
+                ),
+                expect=Outcome.RELAYED,
+            ),
             Cause.MAPPING_EXPIRED,
             {"nat": "nat-a", "idle_s": "8.0"},
         ),
@@ -168,7 +180,7 @@ def test_a_relay_is_silent_only_where_it_sent_nothing() -> None:
     assert verdict.cause is Cause.RELAY_SILENT, verdict.sentence
     # It did answer, and the dialer was killed before it said that it is registered.
     heard = play(two_homes(HOME, HOME))
-    (registered,) = heard.run.named("relay-registered", "alice")
+    registered, *_ = heard.run.named("relay-registered", "alice")
     until = tuple(one for one in heard.run.events if one.t_s < registered.t_s)
     killed = replace(heard.run, events=until, result=failed(failure="alice ended with -9"))
     verdict = why(killed, heard.frames, heard.epoch_unix_s)

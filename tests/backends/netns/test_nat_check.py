@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -223,7 +224,11 @@ def _coturn(lab: Lab, folder: Path) -> Iterator[None]:
     argv += ["--pidfile", str(folder / "pid"), "--userdb", str(folder / "db")]
     with (folder / "log").open("wb") as log:
         server = lab.spawn("core", argv, stdout=log.fileno(), stderr=log.fileno())
-        yield  # whoever asks asks again until it listens
+        asking = ["quicpipe-lab", "nat-check", "--server", f"{one}:3478", "--json"]
+        end_s = time.monotonic() + DEADLINE_S
+        while lab.spawn("core", asking, stdout=log.fileno(), stderr=log.fileno()).wait(DEADLINE_S):
+            assert time.monotonic() < end_s  # it does not listen yet
+        yield
         server.send_signal(signal.SIGKILL)
         server.wait(DEADLINE_S)
 

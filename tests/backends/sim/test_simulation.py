@@ -62,7 +62,11 @@ def test_to_an_event_and_back(tmp_path: Path) -> None:
     ("name", "node", "says"),
     [
         ("punch-startd", None, r"'punch-startd'; did you mean 'punch-started'\?"),
-        ("x", None, "no event is called 'x'; there are bound, candidates-exchanged, .*transfer-st"),
+        (
+            "x",
+            None,
+            "no event is called 'x'; there are attacked, bound, candidates-exchanged, .*transfer-st",
+        ),
         ("bound", "alice", r"no event of 'alice' is called 'bound'; .*punch-started"),
         ("connected", "alcie", r"no node 'alcie' reports events; did you mean 'alice'\?"),
         ("connected", "core", "no node 'core' reports events: alice, bob, relay, lab do"),
