@@ -65,7 +65,7 @@ def test_to_an_event_and_back(tmp_path: Path) -> None:
         (
             "x",
             None,
-            "no event is called 'x'; there are attacked, bound, candidates-exchanged, .*transfer-st",
+            "no event is called 'x'; there are attacked, bound, .*transfer-st",
         ),
         ("bound", "alice", r"no event of 'alice' is called 'bound'; .*punch-started"),
         ("connected", "alcie", r"no node 'alcie' reports events; did you mean 'alice'\?"),
