@@ -55,12 +55,12 @@ import asyncio
 import threading
 said, heard = asyncio.Event(), threading.Event()
 loop = asyncio.get_running_loop()
-def observe(event):
+def wait_for_the_loop(event):
     if event.name == "connected":
         loop.call_soon_threadsafe(said.set)
         heard.wait()  # which hangs where the loop stands still
 running = asyncio.ensure_future(
-    run_async("nat-to-nat", run_dir="two", backend="netns", observe=observe)
+    run_async("nat-to-nat", run_dir="two", backend="netns", observe=wait_for_the_loop)
 )
 await said.wait()
 print(running.done())
