@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 from quicpipe_lab.backends.base import AUTO, NAMES, Backend, make_do, require_linux, run_in
-from quicpipe_lab.backends.simulators import Simulators
+from quicpipe_lab.backends.simulators import Simulators, signals_held
 from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError, ScenarioError
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Scenario
@@ -85,8 +85,10 @@ def _forked(tasks: Sequence[Task], manner: Manner) -> Iterator[tuple[int, RunRes
     try:
         while True:
             for number, task in islice(waiting, jobs - len(running)):
-                pid = _fork_run(*task, manner.capture)
-                running[os.pidfd_open(pid)] = number, pid
+                # Python drops an exception that a signal raises in what it calls at a fork.
+                with signals_held():
+                    pid = _fork_run(*task, manner.capture)
+                    running[os.pidfd_open(pid)] = number, pid
             if not running:
                 return
             for pidfd in select.select(list(running), [], [])[0]:
@@ -124,6 +126,7 @@ def _fork_run(scenario: Scenario, run_dir: Path, capture: bool) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
         for number in (signal.SIGTERM, signal.SIGHUP):  # whose handlers are for itself
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         _run(NetnsBackend(fork_labs=True, capture=capture), scenario, run_dir)
         status = 0
     except QuicpipeLabError as error:

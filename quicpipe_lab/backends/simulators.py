@@ -35,7 +35,7 @@ class Simulators(ProcessPoolExecutor):
         context = get_context("spawn")
         self._is_wanted, ours = context.Pipe(duplex=False)
         self._end_of_work = ours
-        with _signals_held():  # also of multiprocessing's own process, which unlinks semaphores
+        with signals_held():  # also of multiprocessing's own process, which unlinks semaphores
             super().__init__(
                 min(jobs or os.cpu_count() or 1, max(1, tasks)),
                 mp_context=context,
@@ -45,7 +45,7 @@ class Simulators(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Which starts a worker, where there may be one more."""
-        with _signals_held():
+        with signals_held():
             return super().submit(fn, *args, **kwargs)
 
     def __exit__(
@@ -62,7 +62,7 @@ class Simulators(ProcessPoolExecutor):
 
 
 @contextmanager
-def _signals_held() -> Iterator[None]:
+def signals_held() -> Iterator[None]:
     """They come after the block: processes that it starts inherit the mask, and none is left
     half-started. A thread without the mask may take them, so that handlers wait as well."""
     came: list[int] = []

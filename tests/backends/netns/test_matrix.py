@@ -115,6 +115,27 @@ def test_killed_in_the_middle_nothing_is_left(signum: signal.Signals, tmp_path: 
     assert [one.name for one in sorted(tmp_path.iterdir())] == ["runs", "temporary"]
 
 
+_INTERRUPTED_AT_A_FORK = """
+import os, signal, sys
+from pathlib import Path
+from quicpipe_lab.backends.many import Manner, run_many
+from quicpipe_lab.resources import find_scenario
+os.register_at_fork(after_in_parent=lambda: signal.raise_signal(signal.SIGINT))
+try:
+    for _ in run_many([(find_scenario("nat-to-nat"), Path(sys.argv[1]))], Manner(backend="netns")):
+        pass
+except KeyboardInterrupt:
+    print("heard")
+"""
+
+
+@pytest.mark.netns
+def test_ctrl_c_is_heard_in_the_middle_of_a_fork(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", _INTERRUPTED_AT_A_FORK, str(tmp_path / "run")]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("heard\n", "")
+
+
 def test_nats_by_name() -> None:
     assert parse_nats(None) == dict(CELLS)
     assert list(parse_nats("eim/apdf, APDM/EIF,home")) == ["EIM/APDF", "APDM/EIF", "home"]
