@@ -22,6 +22,9 @@ _CHECK_LIMIT_S = 600.0
 _TESTS_LIMIT_S = 3600.0
 """Above pytest's own limit for each test: the last resort against a hang that it cannot end."""
 _GRACE_S = 10.0
+_SIDE_BY_SIDE = ("--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
+"""One after the other, tests keep about one core busy. Four on however many cores, for a test may
+have four labs of its own."""
 _SLOWEST = ("--durations=20", "--durations-min=5")
 
 
@@ -50,7 +53,7 @@ def gates() -> list[Gate]:
         Gate("import-linter", [_script("lint-imports"), "--no-logo"]),
         Gate(
             "pytest",
-            pytest_argv([*_SLOWEST, "--cov", "--cov-report=term"]),
+            pytest_argv([*_SIDE_BY_SIDE, *_SLOWEST, "--cov", "--cov-report=term"]),
             quiet=False,
             limit_s=_TESTS_LIMIT_S,
         ),
