@@ -1,6 +1,7 @@
 """NATs that every backend must have as they are declared, and pairs that must be told apart."""
 
 import itertools
+from collections.abc import Iterable
 
 from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
 from quicpipe_lab.model.link import LinkBehavior
@@ -16,7 +17,7 @@ from quicpipe_lab.model.nat import (
     PortAssignment,
     UnsolicitedReaction,
 )
-from quicpipe_lab.model.nat_certificate import Certificate
+from quicpipe_lab.model.nat_certificate import MAPPINGS_NEEDED, Certificate
 from quicpipe_lab.model.nat_measurement import Property
 from quicpipe_lab.model.topology import CORE, Firewall, Host, Link, Nat, Topology
 
@@ -51,6 +52,13 @@ OTHERS = {
     "prohibited": NatBehavior(ADM, ADF, unsolicited=UnsolicitedReaction.ADMIN_PROHIBITED),
     "paired": NatBehavior(external_addresses=3),
     "arbitrary": NatBehavior(external_addresses=3, pooling=AddressPooling.ARBITRARY),
+}
+
+FEW_MAPPINGS = {
+    "few": NatBehavior(mappings_per_subscriber=8),
+    "one-port": NatBehavior(port_range=(5000, 5000)),
+    "block": NatBehavior(port_assignment=PortAssignment.BLOCK, port_block_size=16),
+    "many": NatBehavior(APDM, mappings_per_subscriber=MAPPINGS_NEEDED),
 }
 
 ROUTERS = {
@@ -146,3 +154,17 @@ def differing(certificate: Certificate) -> set[str]:
 def measured(certificate: Certificate) -> dict[str, str | None]:
     """What was found, by property."""
     return {one.property: one.measured for one in certificate.findings}
+
+
+def assert_few_are_kept(certificates: Iterable[Certificate]) -> None:
+    """Of the NATs ``FEW_MAPPINGS``: which are not measured, and why."""
+    few, one_port, block, many = certificates
+    needed = "too few for the tests, which need 64 mappings"
+    assert few.doubt() == f"mappings per host 8: {needed}"
+    assert one_port.doubt() == f"port range 5000 to 5000: {needed}"
+    assert block.doubt() == f"port assignment random in a block of 16: {needed}"
+    assert few.ok
+    assert not few.is_measured
+    assert many.doubt() is None
+    assert many.ok, many.difference()
+    assert measured(many)[Property.MAPPING] == "APDM"

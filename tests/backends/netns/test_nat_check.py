@@ -27,9 +27,8 @@ from quicpipe_lab.model.nat import (
     MappingBehavior,
     MappingRefresh,
     NatBehavior,
-    PortAssignment,
 )
-from quicpipe_lab.model.nat_certificate import MAPPINGS_NEEDED, Certificate
+from quicpipe_lab.model.nat_certificate import Certificate
 from quicpipe_lab.model.nat_measurement import Property
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.result import RunResult
@@ -39,10 +38,12 @@ from quicpipe_lab.model.vantage import vantage_points
 from quicpipe_lab.resources import find_scenario
 from tests.backends.nat_behaviors import (
     CELLS,
+    FEW_MAPPINGS,
     LIES,
     OTHERS,
     PLAIN_LINUX,
     STACKED,
+    assert_few_are_kept,
     differing,
     far,
     measured,
@@ -153,26 +154,7 @@ def test_links_that_take_time_or_lose_change_no_verdict(link: LinkBehavior) -> N
 
 
 def test_a_nat_with_few_mappings_keeps_them_for_the_lab() -> None:
-    behaviors = {
-        "few": NatBehavior(mappings_per_subscriber=8),
-        "one-port": NatBehavior(port_range=(5000, 5000)),
-        "block": NatBehavior(port_assignment=PortAssignment.BLOCK, port_block_size=16),
-        "many": NatBehavior(APDM, mappings_per_subscriber=MAPPINGS_NEEDED),
-    }
-    few, one_port, block, many = check_nats(topology_of(behaviors))
-    assert few.ok
-    assert few.doubt() == "mappings per host 8: too few for the tests, which need 64 mappings"
-    assert one_port.doubt() == (
-        "port range 5000 to 5000: too few for the tests, which need 64 mappings"
-    )
-    assert block.doubt() == (
-        "port assignment random in a block of 16: too few for the tests, which need 64 mappings"
-    )
-    assert few.ok
-    assert not few.is_measured
-    assert many.doubt() is None
-    assert many.ok, many.difference()
-    assert measured(many)[Property.MAPPING] == "APDM"
+    assert_few_are_kept(check_nats(topology_of(FEW_MAPPINGS)))
 
 
 # More than one NAT on the way

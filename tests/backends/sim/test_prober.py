@@ -15,21 +15,21 @@ from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import (
     FilteringBehavior,
     MappingBehavior,
-    NatBehavior,
-    PortAssignment,
 )
-from quicpipe_lab.model.nat_certificate import MAPPINGS_NEEDED, Certificate
+from quicpipe_lab.model.nat_certificate import Certificate
 from quicpipe_lab.model.nat_measurement import Property
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.topology import Firewall, Host, Link, Topology
 from quicpipe_lab.resources import find_topology, topology_names
 from tests.backends.nat_behaviors import (
     CELLS,
+    FEW_MAPPINGS,
     LIES,
     OTHERS,
     PLAIN_LINUX,
     ROUTERS,
     STACKED,
+    assert_few_are_kept,
     differing,
     far,
     measured,
@@ -98,24 +98,7 @@ def test_links_that_take_time_or_lose_change_no_verdict(link: LinkBehavior) -> N
 
 
 def test_a_nat_with_few_mappings_keeps_them() -> None:
-    behaviors = {
-        "few": NatBehavior(mappings_per_subscriber=8),
-        "one-port": NatBehavior(port_range=(5000, 5000)),
-        "block": NatBehavior(port_assignment=PortAssignment.BLOCK, port_block_size=16),
-        "many": NatBehavior(APDM, mappings_per_subscriber=MAPPINGS_NEEDED),
-    }
-    few, one_port, block, many = certify(topology_of(behaviors))
-    assert few.doubt() == "mappings per host 8: too few for the tests, which need 64 mappings"
-    assert one_port.doubt() == (
-        "port range 5000 to 5000: too few for the tests, which need 64 mappings"
-    )
-    assert block.doubt() == (
-        "port assignment random in a block of 16: too few for the tests, which need 64 mappings"
-    )
-    assert few.ok
-    assert not few.is_measured
-    assert many.doubt() is None
-    assert many.ok, many.difference()
+    assert_few_are_kept(certify(topology_of(FEW_MAPPINGS)))
 
 
 def test_behind_several_nats_and_firewalls() -> None:
