@@ -61,6 +61,8 @@ def _make_interfaces() -> None:
     with IPRoute() as ip:
         for name in ("relay", "other"):
             ip.link("add", ifname=name, kind="veth", peer=f"{name}-peer")
+            # Or its router solicitations and the like come to the filter and are counted, too.
+            Path(f"/proc/sys/net/ipv6/conf/{name}-peer/disable_ipv6").write_text("1")
             for end in (name, f"{name}-peer"):
                 ip.link("set", index=_index(end), state="up")
 
