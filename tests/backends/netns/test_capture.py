@@ -16,7 +16,9 @@ from quicpipe_lab.analysis.packets import Packet
 from quicpipe_lab.backends import base
 from quicpipe_lab.cli import main
 from quicpipe_lab.evidence import open_run
-from quicpipe_lab.model.scenario import Transfer, WaitFor
+from quicpipe_lab.model.nat import NatBehavior
+from quicpipe_lab.model.scenario import Outcome, Transfer, WaitFor
+from quicpipe_lab.model.topology import Nat
 from quicpipe_lab.shell.pcapng import read
 
 pytestmark = [
@@ -39,7 +41,9 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tshark(capture: Path, what: str, *fields: str) -> Iterator[list[str]]:
     """The fields of those packets that a display filter lets through."""
     done = subprocess.run(
-        ["tshark", "-r", str(capture), "-Y", what, "-T", "fields"]
+        # A NAT may have drawn a port that tshark takes for another protocol's.
+        ["tshark", "-o", "udp.try_heuristic_first:TRUE", "-r", str(capture)]
+        + ["-Y", what, "-T", "fields"]
         + [part for field in fields for part in ("-e", field)],
         env={**os.environ, "WIRESHARK_CONFIG_DIR": str(capture.parent / "no-settings")},
         capture_output=True,
@@ -70,6 +74,19 @@ def assert_all_is_decrypted(capture: Path, connections: int) -> None:
     assert len(numbers) == connections
     others = list(tshark(capture, "udp and not quic", "udp.length"))
     assert all(length == [punch_bytes] for length in others)
+
+
+def test_a_port_of_another_protocol_hides_nothing(tmp_path: Path) -> None:
+    scenario = resources.find_scenario("nat-to-nat")
+    iax2 = NatBehavior(port_range=(4569, 4569))
+    nodes = tuple(
+        replace(node, behavior=iax2) if isinstance(node, Nat) and node.name == "nat-b" else node
+        for node in scenario.topology.nodes
+    )
+    scenario = replace(scenario, topology=replace(scenario.topology, nodes=nodes))
+    scenario = replace(scenario, steps=(Transfer(1000), WaitFor(path=Outcome.DIRECT)))
+    base.run(scenario, backend="sim", run_dir=tmp_path, certify=False)
+    assert_all_is_decrypted(tmp_path / "capture.pcapng", connections=3)
 
 
 def test_every_packet_of_all_connections_is_decrypted_at_every_hop(run_dir: Path) -> None:
