@@ -1,8 +1,20 @@
-"""The exceptions of the project. Imports nothing, so that every layer may raise them."""
+"""The exceptions of the project. Imports nothing of it, so that every layer may raise them."""
+
+from typing import Any
 
 
 class QuicpipeLabError(Exception):
     """Base of all: its text is one line, fit to be shown to a person as it is."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # From another process. Exception's own would call __init__ with the whole text, which many
+        # of us take in parts.
+        return _as_it_was, (type(self), self.args), self.__dict__
+
+
+def _as_it_was(kind: type[QuicpipeLabError], args: tuple[Any, ...]) -> QuicpipeLabError:
+    """All but its attributes."""
+    return kind.__new__(kind, *args)
 
 
 class ScenarioError(QuicpipeLabError):
@@ -15,9 +27,6 @@ class ScenarioError(QuicpipeLabError):
         super().__init__(f"{path}: {problem}" if path else problem)
         self.path = path
         self.problem = problem
-
-    def __reduce__(self) -> tuple[type["ScenarioError"], tuple[str, str]]:
-        return type(self), (self.path, self.problem)  # from another process, in two parts again
 
 
 class BackendUnavailableError(QuicpipeLabError):

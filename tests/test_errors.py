@@ -1,8 +1,17 @@
 """What an error says is what a person reads: one line, and what to do where that is known."""
 
+import copy
+import pickle
+from collections.abc import Callable
+
+import pytest
+
+from quicpipe_lab import errors
 from quicpipe_lab.errors import (
     BackendUnavailableError,
+    LabEndedError,
     LocalProtocolError,
+    ProgramNotStartedError,
     QuicpipeLabError,
     RemoteProtocolError,
     ScenarioError,
@@ -29,3 +38,31 @@ def test_one_except_clause_catches_all_of_ours() -> None:
         RemoteProtocolError(""),
     ):
         assert isinstance(error, QuicpipeLabError)
+
+
+ONE_OF_EACH = (
+    QuicpipeLabError("it is so"),
+    ScenarioError("link[2].loss", "is odd"),
+    BackendUnavailableError("no nftables", "run modprobe nf_tables"),
+    ProgramNotStartedError("no such program", 127),
+    LabEndedError("the lab is gone", on_purpose=True),
+    UnsupportedBehaviorError("no TCP"),
+    LocalProtocolError("not now"),
+    RemoteProtocolError("a short ID", "RFC 9000 7.2"),
+)
+
+
+@pytest.mark.parametrize("error", ONE_OF_EACH, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("way", [copy.copy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_they_come_whole_out_of_another_process(
+    error: QuicpipeLabError, way: Callable[[QuicpipeLabError], QuicpipeLabError]
+) -> None:
+    came = way(error)
+    assert (type(came), str(came), vars(came)) == (type(error), str(error), vars(error))
+
+
+def test_none_is_forgotten_here() -> None:
+    kinds = {one for one in vars(errors).values() if isinstance(one, type)}
+    assert {type(one) for one in ONE_OF_EACH} == {
+        one for one in kinds if issubclass(one, QuicpipeLabError)
+    }
