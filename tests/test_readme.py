@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from quicpipe_lab import resources
+from quicpipe_lab.backends.base import run
 from quicpipe_lab.model.firewall import FirewallBehavior
 from quicpipe_lab.model.nat import NatBehavior, UnsolicitedReaction
 from quicpipe_lab.model.nat_presets import PRESETS
+from quicpipe_lab.model.scenario_data import STEP_NAMES
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -70,3 +72,22 @@ def test_every_preset_is_named() -> None:
 def test_every_bundled_scenario_is_named() -> None:
     table = README[README.index("| name | what happens | ends |") :].split("\n\n", 1)[0]
     assert set(words(table)) >= set(resources.scenario_names())
+
+
+def test_every_step_is_named_with_its_fields() -> None:
+    table = README[README.index("| `do` | with |") :].split("\n\n", 1)[0]
+    rows = re.findall(r"^\| (`[a-z`, -]+`) \| ([^|]*)\|", table, re.MULTILINE)[1:]
+    said = {name: set(words(given)) for names, given in rows for name in words(names)}
+    assert said == {name: fields_of(step) for step, name in STEP_NAMES.items()}
+
+
+def fields_of(step: type) -> set[str]:
+    return {field.name for field in fields(step)}
+
+
+def test_the_example_of_a_scenario_ends_as_it_says(tmp_path: Path) -> None:
+    section = README[README.index("## Your own scenario") :]
+    (tmp_path / "mine.toml").write_text(section.split("```toml\n", 1)[1].split("```", 1)[0])
+    scenario = resources.find_scenario(str(tmp_path / "mine.toml"))
+    result = run(scenario, backend="sim", run_dir=tmp_path / "run")
+    assert result.ok, result.failure

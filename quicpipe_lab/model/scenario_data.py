@@ -34,7 +34,7 @@ FORMAT = 1
 A form that only the TOML files' own fields have been added to keeps its number.
 """
 
-_STEPS: dict[type, str] = {
+STEP_NAMES: dict[type, str] = {
     Transfer: "transfer",
     WaitFor: "wait",
     Cut: "cut",
@@ -99,7 +99,7 @@ def dump_scenario(scenario: Scenario) -> str:
 
 
 def _step(step: Step) -> dict[str, Any]:
-    return {"do": _STEPS[type(step)], **_not_default(step)}
+    return {"do": STEP_NAMES[type(step)], **_not_default(step)}
 
 
 def _topology(topology: Topology) -> dict[str, Any]:
