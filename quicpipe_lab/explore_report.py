@@ -18,6 +18,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--seeds", type=positive, default=1000, metavar="N", help="how many (default: 1000)"
     )
+    parser.add_argument(
+        "--first-seed", type=int, metavar="N", help="of these, the first (default: the scenario's)"
+    )
     parser.add_argument("--jobs", type=positive, metavar="N", help="default: as many as cores")
     parser.add_argument(
         "-o", dest="out", type=Path, metavar="FILE", help="default NAME-seed-SEED.toml"
@@ -35,6 +38,7 @@ def _explore(arguments: argparse.Namespace) -> int:
         done = explore(
             scenario,
             seeds=arguments.seeds,
+            first_seed=arguments.first_seed,
             jobs=arguments.jobs,
             file=arguments.out,
             observe=progress.take,

@@ -13,6 +13,7 @@ def explore(
     scenario: Scenario | str,
     *,
     seeds: int = 100,
+    first_seed: int | None = None,
     jobs: int | None = 1,
     file: str | os.PathLike[str] | None = None,
 ) -> Exploration:
@@ -20,8 +21,12 @@ def explore(
     backends.explore. The answer has ``ok``, ``counts``, ``trials`` and, where something was broken,
     ``found``; rich shows it as a table.
 
+    ``first_seed``: the first of them, by default the scenario's own.
+
     ``jobs``: by default all happens in this process. Several processes (None: as many as cores)
     import the caller's main module anew, which a script has to be ready for.
     """
     file = None if file is None else Path(file)
-    return backend.explore(as_scenario(scenario), seeds=seeds, jobs=jobs, file=file)
+    return backend.explore(
+        as_scenario(scenario), seeds=seeds, first_seed=first_seed, jobs=jobs, file=file
+    )

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from quicpipe_lab.backends.sim.trial import QUIET, Trial, try_out
 from quicpipe_lab.backends.sim.variation import Variation, vary
 from quicpipe_lab.backends.simulators import Simulators
 from quicpipe_lab.errors import ScenarioError
-from quicpipe_lab.model.scenario import Scenario
+from quicpipe_lab.model.scenario import SEEDS, Scenario
 from quicpipe_lab.model.whole import whole
 from quicpipe_lab.shell import scenario_file
 
@@ -72,6 +72,12 @@ class Exploration:
         return dict(sorted(ends.items()))
 
     @property
+    def seeds(self) -> str:
+        """How many were tried, and which."""
+        last = self.first_seed + len(self.trials) - 1
+        return f"{len(self.trials)} of {self.asked} seeds ({self.first_seed} to {last})"
+
+    @property
     def simulated_s(self) -> float:
         """Virtual seconds in all."""
         return sum(one.simulated_s for one in self.trials)
@@ -80,7 +86,7 @@ class Exploration:
         speed = self.simulated_s / self.wall_s if self.wall_s else 0.0
         ends = ", ".join(f"{count} {end}" for end, count in self.counts.items())
         lines = [
-            f"{len(self.trials)} of {self.asked} seeds of {self.scenario}: {ends}",
+            f"{self.seeds} of {self.scenario}: {ends}",
             f"{self.simulated_s:,.0f} s simulated in {self.wall_s:.1f} s,"
             f" {speed:,.0f} times as fast",
         ]
@@ -122,22 +128,27 @@ def explore(
     scenario: Scenario,
     *,
     seeds: int,
+    first_seed: int | None = None,
     jobs: int | None = None,
     file: Path | None = None,
     observe: Observe = lambda _: None,
     backend: SimBackend = QUIET,
     shrinking_trials: int = MOST_TRIALS,
 ) -> Exploration:
-    """Try ``seeds`` of them, from the scenario's own on, or up to the first that breaks an
-    invariant; that one is shrunk and saved in ``file`` (default: NAME-seed-SEED.toml, here).
+    """Try ``seeds`` of them, from ``first_seed`` on (default: the scenario's own), or up to the
+    first that breaks an invariant; that one is shrunk and saved in ``file`` (default:
+    NAME-seed-SEED.toml, here).
 
     Raises ScenarioError, UnsupportedBehaviorError.
     """
     seeds, jobs = whole("seeds", seeds, 1), jobs if jobs is None else whole("jobs", jobs, 1)
-    scenario = scenario_file.as_read(scenario)
+    least, most = SEEDS
+    first_seed = scenario.seed if first_seed is None else first_seed
+    first_seed = whole("first_seed", first_seed, least, most - seeds + 1)
+    scenario = scenario_file.as_read(replace(scenario, seed=first_seed))
     scenario_file.require_writable(file or _default_file(scenario, scenario.seed))
     began_s = time.monotonic()
-    exploration = Exploration(scenario.name, scenario.seed, seeds)
+    exploration = Exploration(scenario.name, first_seed, seeds)
     for number, trial in enumerate(_trials(scenario, seeds, jobs, backend)):
         exploration.trials.append(trial)
         observe(trial)

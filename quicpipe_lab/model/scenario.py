@@ -17,7 +17,7 @@ MAX_TRANSFER_BYTES = 2**27
 """A transfer's bytes are made beforehand and kept, for each to be compared."""
 LONGEST_RUN_S = 60 * 86400.0
 """Of virtual time, mostly: twice the longest lifetime of a NAT's mapping."""
-_SEEDS = -(2**63), 2**63 - 1
+SEEDS = -(2**63), 2**63 - 1
 """As TOML has integers."""
 
 
@@ -199,7 +199,7 @@ class Scenario:
         object.__setattr__(self, "xdp", _choice("xdp", Xdp, self.xdp))
         self._check_roles()
         self._check_family()
-        for field, bounds in (("direct_after_bytes", (0,)), ("seed", _SEEDS)):
+        for field, bounds in (("direct_after_bytes", (0,)), ("seed", SEEDS)):
             object.__setattr__(self, field, whole(field, getattr(self, field), *bounds))
         _check_seconds("oob_delay_s", self.oob_delay_s)
         _check_seconds("deadline_s", self.deadline_s)

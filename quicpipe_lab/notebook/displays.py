@@ -117,7 +117,7 @@ def matrix(found: "Matrix") -> None:
 def exploration(done: "Exploration") -> Bundle:
     """How the trials ended, and what was found."""
     title = "no invariant was broken" if done.ok else "an invariant was broken"
-    rest = f"{len(done.trials)} of {done.asked} seeds, {done.simulated_s:,.0f} s simulated"
+    rest = f"{done.seeds}, {done.simulated_s:,.0f} s simulated"
     page = heading(title, rest) + table(done.counts.items(), ("end", "trials"))
     if done.found is not None:
         shrunk = done.found.shrunk.failure

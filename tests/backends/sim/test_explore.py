@@ -117,6 +117,16 @@ def test_nothing_found_is_counted(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_further_seeds_are_those_that_a_longer_search_comes_to(tmp_path: Path) -> None:
+    """Nothing is tried twice, and what is found has the name that the longer one would give it."""
+    whole = explore(HOMES, seeds=3, jobs=1, file=tmp_path / "not-written")
+    rest = explore(HOMES, seeds=2, first_seed=2, jobs=1, file=tmp_path / "not-written")
+    assert [one.seed for one in rest.trials] == [2, 3]
+    assert rest.trials == whole.trials[1:]
+    assert rest.to_data()["seeds"] == {"first": 2, "asked": 2, "tried": 2}
+    assert str(rest).startswith("2 of 2 seeds (2 to 3) of nat-to-nat: ")
+
+
 @pytest.mark.parametrize("name", scenario_names())
 def test_every_variation_is_a_scenario(name: str) -> None:
     base = as_read(find_scenario(name))
@@ -140,6 +150,11 @@ def test_every_variation_is_a_scenario(name: str) -> None:
         ({"seeds": 1.5}, "seeds: is a whole number, not 1.5"),
         ({"seeds": "3"}, "seeds: is a whole number, not '3'"),
         ({"seeds": None}, "seeds: is a whole number, not None"),
+        ({"first_seed": 0.5}, "first_seed: is a whole number, not 0.5"),
+        (
+            {"first_seed": 2**63 - 2, "seeds": 3},
+            f"first_seed: is {-(2**63)} to {2**63 - 3}, not {2**63 - 2}",
+        ),
         ({"jobs": -1}, "jobs: is 1 or more, not -1"),
         ({"jobs": 0}, "jobs: is 1 or more, not 0"),
         ({"scenario": None}, "scenario: is one, or its name or path as text, not None"),
