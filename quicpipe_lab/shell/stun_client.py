@@ -136,7 +136,7 @@ class StunClient:
             receiver.settle(request.transaction, self._rtt_s)
             if self._answer(request, server) is not None and receiver is not self:
                 raise RefusedError(f"{server} takes no notice of RESPONSE-PORT")
-            if request.transaction in receiver._answers:
+            if receiver.has_answer(request.transaction):
                 return True
         return False
 
