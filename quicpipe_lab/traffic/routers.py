@@ -88,7 +88,6 @@ class NatMapping:
     nat: str
     inside: TransportAddress
     external: TransportAddress
-    born_ns: int
     refreshed_ns: int
     remotes: dict[TransportAddress, int] = field(default_factory=dict)
 
@@ -180,7 +179,7 @@ class NatTables:
         key = one.nat, one.external
         mapping = self._by_external.get(key)
         if mapping is None or mapping.inside != one.inside or self.idle_s(mapping, one.time_ns)[1]:
-            mapping = NatMapping(one.nat, one.inside, one.external, one.time_ns, one.time_ns)
+            mapping = NatMapping(one.nat, one.inside, one.external, one.time_ns)
             self._by_external[key] = mapping
         if one.outbound:
             mapping.remotes[one.remote] = one.time_ns
