@@ -174,7 +174,7 @@ def _relayed_by(by: RelayedBy) -> str:
 def _search(search: PortSearched) -> str:
     end = f"probe {search.hit} hit" if search.hit else "found" if search.found else "in vain"
     spent = f"{search.probes:,} probes, {search.opened:,} datagrams to open ports"
-    return f"{end}, {search.seconds:.2f} s ({spent})"
+    return f"{end}, {search.took_s:.2f} s ({spent})"
 
 
 def _duration(seconds: float, rtt_s: float | None) -> str:

@@ -40,8 +40,8 @@ def summary(searches: Sequence[PortSearched | None]) -> dict[str, Any] | None:
         "hits": len(hits),
         "probes": {_name(share): quantile(hits, share) for share in _QUANTILES},
         "expected_probes": {_name(share): expected_probes(share) for share in _QUANTILES},
-        "seconds": {
-            _name(share): quantile([one.seconds for one in found], share) for share in (0.5, 0.9)
+        "took_s": {
+            _name(share): quantile([one.took_s for one in found], share) for share in (0.5, 0.9)
         },
         "datagrams": statistics.mean(one.probes + one.opened for one in made),
     }
@@ -49,14 +49,14 @@ def summary(searches: Sequence[PortSearched | None]) -> dict[str, Any] | None:
 
 def text(given: dict[str, Any]) -> str:
     """The summary in two lines."""
-    probes, expected, seconds = given["probes"], given["expected_probes"], given["seconds"]
+    probes, expected, took_s = given["probes"], given["expected_probes"], given["took_s"]
 
     def all_of(values: dict[str, Any]) -> str:
         return " / ".join("-" if value is None else f"{value:g}" for value in values.values())
 
     return (
         f"{given['searches']} port searches, {given['found']} found a port"
-        f" in {all_of({name: value and round(value, 2) for name, value in seconds.items()})} s"
+        f" in {all_of({name: value and round(value, 2) for name, value in took_s.items()})} s"
         " (half / 90 %)\n"
         f"probes to the hit: {all_of(probes)} for half / 90 % / 99 % of {given['hits']},"
         f" where chance says {all_of(expected)}"

@@ -278,9 +278,9 @@ def read_results(run_dir: Path) -> dict[tuple[str, str, int], CellResult]:
             data = json.loads(line)
             data["outcome"] = Outcome(data["outcome"])
             data["expected"] = data["expected"] and Outcome(data["expected"])
-            data["search"] = data.get("search") and PortSearched(**data["search"])
+            data["search"] = data.get("search") and PortSearched.from_json(data["search"])
             result = CellResult(**data)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             continue
         results[result.row, result.column, result.trial] = result
     return results

@@ -111,7 +111,7 @@ def _search(scenario: Scenario, events: list[Event]) -> PortSearched | None:
         hit=hit,
         probes=sum(one["probes"] for one in ends),
         opened=sum(one["opened"] for one in ends),
-        seconds=round(sum(one["took_s"] for one in seen), 6),
+        took_s=round(sum(one["took_s"] for one in seen), 6),
     )
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from quicpipe_lab.model.scenario import Outcome
 
-FORMAT = 5
+FORMAT = 6
 """The version of the JSON form; raised when an old reader would misread or refuse a new file.
 
-1 had no ``certified``, 2 no ``relayed_by``, 3 no ``search``, 4 no ``disturbed``; all are
-still read.
+1 had no ``certified``, 2 no ``relayed_by``, 3 no ``search``, 4 no ``disturbed``, and up to 5 a
+search's ``took_s`` was ``seconds``; all are still read.
 """
-_READABLE = (1, 2, 3, 4, FORMAT)
+_READABLE = (1, 2, 3, 4, 5, FORMAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,13 @@ class PortSearched:
     hit: int | None
     probes: int
     opened: int
-    seconds: float
+    took_s: float
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "PortSearched":
+        """Also of format 5 and before. Raises TypeError on a missing field or another one."""
+        names = {"seconds": "took_s"}
+        return cls(**{names.get(name, name): value for name, value in data.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +191,7 @@ class RunResult:
                     "capture": data["capture"] and CaptureStats(**data["capture"]),
                     "certified": _certified(data.get("certified")),
                     "relayed_by": data.get("relayed_by") and RelayedBy(**data["relayed_by"]),
-                    "search": data.get("search") and PortSearched(**data["search"]),
+                    "search": data.get("search") and PortSearched.from_json(data["search"]),
                     "disturbed": [Disturbance(**one) for one in data.get("disturbed", ())],
                     "format": FORMAT,
                 }

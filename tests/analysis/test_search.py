@@ -27,7 +27,7 @@ def test_what_was_in_vain_counts_but_hits_nothing() -> None:
     assert summary is not None
     assert (summary["searches"], summary["found"], summary["hits"]) == (6, 5, 4)
     assert summary["probes"] == {"p50": 200, "p90": 400, "p99": 400}
-    assert summary["seconds"] == {"p50": 1.5, "p90": 5.0}
+    assert summary["took_s"] == {"p50": 1.5, "p90": 5.0}
     told = search.text(summary)
     assert "6 port searches, 5 found a port in 1.5 / 5 s" in told
     assert "200 / 400 / 400" in told

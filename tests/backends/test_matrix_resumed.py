@@ -1,5 +1,6 @@
 """A matrix that goes on in a directory takes from it what was run the same way, and no more."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ from quicpipe_lab.backends.matrix import (
     cells_of,
     parse_link,
     parse_nats,
+    read_results,
     run_matrix,
 )
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.nat import FilterScope
+from quicpipe_lab.model.result import PortSearched
 from quicpipe_lab.model.scenario import Outcome
 
 
@@ -48,3 +51,15 @@ def test_a_directory_that_cannot_be_had(tmp_path: Path) -> None:
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ScenarioError, match="run_dir: cannot write in"):
             run_matrix(pair(), place, manner=Manner("sim"))
+
+
+def test_results_of_an_earlier_version_are_taken(tmp_path: Path) -> None:
+    """What a search took was called ``seconds`` in them."""
+    told = {"row": "a", "column": "b", "trial": 0, "outcome": "direct", "expected": None}
+    search = {"found": True, "hit": 3, "probes": 4, "opened": 5, "seconds": 6.5}
+    line = json.dumps({**told, "direct_s": 7.0, "failure": None, "search": search})
+    broken = json.dumps({**told, "trial": 1, "direct_s": 7.0, "failure": None, "search": [1]})
+    (tmp_path / "cells.jsonl").write_text(f"{line}\n{broken}\n")
+    found = read_results(tmp_path)
+    assert list(found) == [("a", "b", 0)]
+    assert found["a", "b", 0].search == PortSearched(True, 3, 4, 5, 6.5)

@@ -1,6 +1,7 @@
 """result.json: its round trip, its form, and what is refused."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,6 +102,7 @@ def test_form_of_what_a_run_reports() -> None:
         ({"certified": {"nat": {"verdict": "ok"}}}, "verdict"),
         ({"certified": ["nat"]}, "not a result"),
         ({"search": {"lost": 1}}, "lost"),
+        ({"search": [1]}, "not a result"),
         ({"surprise": 1}, "surprise"),
     ],
 )
@@ -122,6 +124,13 @@ def test_results_of_earlier_versions_are_still_read(version: int, lacks: tuple[s
     for field in lacks:
         del data[field]
     assert RunResult.from_json(data) == _minimal()
+
+
+def test_a_search_of_format_5_said_seconds() -> None:
+    result = replace(_minimal(), search=PortSearched(True, 3, 4, 5, 6.5))
+    data = result.to_json()
+    data["search"]["seconds"] = data["search"].pop("took_s")
+    assert RunResult.from_json(data | {"format": 5}) == result
 
 
 @pytest.mark.parametrize("field", ["format", "scenario", "outcome", "times_s", "capture"])

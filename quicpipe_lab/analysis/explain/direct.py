@@ -13,7 +13,7 @@ def why_direct(facts: Facts) -> Verdict:
     search = facts.run.result and facts.run.result.search
     if search and search.found:
         return _direct(
-            Cause.PORT_SEARCH, probes=f"{search.probes:,}", seconds=f"{search.seconds:.2f}"
+            Cause.PORT_SEARCH, probes=f"{search.probes:,}", seconds=f"{search.took_s:.2f}"
         )
     answers = _answers(facts)
     crooked = next((one for one in answers if one.data.get("heard_from")), None)
