@@ -86,18 +86,10 @@ def _find(target: str | None) -> "Topology":
 
 
 def _check_topology(topology: "Topology", backend: str, lifetime: bool, wants_json: bool) -> int:
+    from quicpipe_lab.backends.nat_check import check_nats
+
     started_s = time.monotonic()
-    if backend == "sim":
-        from quicpipe_lab.backends.sim.prober import certify
-
-        certificates = certify(topology, lifetime=lifetime)
-    else:
-        from quicpipe_lab.backends.base import require_linux
-
-        require_linux()
-        from quicpipe_lab.backends.netns.nat_check import check_nats
-
-        certificates = check_nats(topology, lifetime=lifetime)
+    certificates = check_nats(topology, backend=backend, lifetime=lifetime)
     took_s = round(time.monotonic() - started_s, 3)
     ok = all(one.ok for one in certificates)
     if wants_json:

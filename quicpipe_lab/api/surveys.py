@@ -9,10 +9,10 @@ from quicpipe_lab import pictures, resources
 from quicpipe_lab.analysis import matrix as analysis
 from quicpipe_lab.analysis.explain import Explanation
 from quicpipe_lab.api.looks import Drawn, explain
-from quicpipe_lab.backends.base import require_linux
+from quicpipe_lab.backends import nat_check
 from quicpipe_lab.backends.many import Manner
 from quicpipe_lab.backends.matrix import CellResult, cells_of, parse_nats, run_matrix, run_name
-from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
+from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.check_topology import topology_of
 from quicpipe_lab.model.nat_certificate import Certificate
 from quicpipe_lab.model.nat_presets import PRESETS
@@ -36,19 +36,10 @@ def check_nats(
 
     ``lifetime``: wait for idle mappings to end as well; in virtual time (``sim``) that takes none.
     """
-    if backend not in ("netns", "sim"):
-        raise ScenarioError("backend", f"{backend!r} is none of netns, sim")
     if isinstance(what, str):
         preset = PRESETS.get(what)
         what = topology_of({what: preset}) if preset else resources.find_topology(what)
-    if backend == "sim":
-        from quicpipe_lab.backends.sim.prober import certify
-
-        return Certificates(certify(what, lifetime=lifetime))
-    require_linux()
-    from quicpipe_lab.backends.netns.nat_check import check_nats
-
-    return Certificates(check_nats(what, lifetime=lifetime))
+    return Certificates(nat_check.check_nats(what, backend=backend, lifetime=lifetime))
 
 
 @dataclass(frozen=True, eq=False)
