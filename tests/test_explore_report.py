@@ -16,7 +16,7 @@ roles = { dialer = "alice", accepter = "bob", relay = "relay" }
 expect = "relayed"
 step = [
     { do = "transfer", size_bytes = 500 },
-    { do = "wait", event = "never-said" },
+    { do = "wait", event = "direct-silent" },
 ]
 """
 
@@ -43,7 +43,7 @@ def test_what_is_found_is_saved_and_repeated(
     (tmp_path / "other").mkdir()
     assert main([*argv, "-o", str(tmp_path / "other" / "found.toml")]) == 1
     said = capsys.readouterr().out
-    assert "seed 1: invariant broken: liveness: waited in vain for the event never-said" in said
+    assert "seed 1: invariant broken: liveness: waited in vain for the event direct-silent" in said
     assert (tmp_path / "other" / "found.toml").exists()
 
 
@@ -75,7 +75,7 @@ def test_what_is_found_is_said_also_where_the_disk_is_full(
     assert main([*argv, "-o", "/dev/full"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("quicpipe-lab: cannot write /dev/full: No space left on device; found")
-    assert "seed 1: invariant broken: liveness: waited in vain for the event never-said" in said
+    assert "seed 1: invariant broken: liveness: waited in vain for the event direct-silent" in said
     assert said.count("\n") == 1
 
 

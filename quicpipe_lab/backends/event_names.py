@@ -2,9 +2,8 @@
 
 from typing import get_args
 
-from quicpipe_lab.model.event import name_of
+from quicpipe_lab.model.event import PEER_EVENTS, name_of
 from quicpipe_lab.model.scenario import Scenario
-from quicpipe_lab.protocol.events import EndpointEvent, StreamData
 from quicpipe_lab.protocol.relay_events import RelayEvent
 
 LAB = "lab"
@@ -27,16 +26,14 @@ _LAB = (
     "lab-down",
     "done",
 )
-_PEER = ("ready", "statistics", *(name_of(one) for one in get_args(EndpointEvent)))
 _RELAY = ("ready", "status", "stopped", *(name_of(one) for one in get_args(RelayEvent)))
 
 
 def event_names(scenario: Scenario) -> dict[str, tuple[str, ...]]:
-    """By node; the lab's own are ``lab``'s. What streams carry is not reported."""
-    peer = tuple(name for name in _PEER if name != name_of(StreamData))
+    """By node; the lab's own are ``lab``'s."""
     return {
-        scenario.dialer: peer,
-        scenario.accepter: peer,
+        scenario.dialer: PEER_EVENTS,
+        scenario.accepter: PEER_EVENTS,
         scenario.relay: _RELAY,
         LAB: _LAB,
     }

@@ -11,6 +11,30 @@ from quicpipe_lab.model.address import TransportAddress
 
 _OWN_KEYS = ("t_s", "node", "event")
 
+PEER_EVENTS = (
+    "ready",
+    "statistics",
+    "relay-registered",
+    "relay-refused",
+    "relay-lost",
+    "mailbox-answered",
+    "initial-ready",
+    "connected",
+    "stream-broken",
+    "stream-refused",
+    "candidates-exchanged",
+    "punch-started",
+    "punch-answered",
+    "punch-failed",
+    "port-search-started",
+    "port-search-ended",
+    "direct-silent",
+    "path-changed",
+    "closed",
+)
+"""The names of all that the programs of dialer and accepter report; what each says is in
+protocol/events.py. They stand here so that a scenario that waits for one can be checked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

@@ -9,7 +9,9 @@ from typing import TypeVar
 
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.address import Family
+from quicpipe_lab.model.event import PEER_EVENTS
 from quicpipe_lab.model.ipv6 import Ipv6Addresses
+from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.model.topology import CORE, Firewall, Host, Nat, Topology
 from quicpipe_lab.model.whole import whole
 
@@ -339,6 +341,9 @@ class Scenario:
             raise ScenarioError(
                 where, "a wait has one of path, echoed_bytes, transfer, event, settled"
             )
+        if step.event is not None and step.event not in PEER_EVENTS:
+            known = did_you_mean(step.event, PEER_EVENTS) or f"; there are {', '.join(PEER_EVENTS)}"
+            raise ScenarioError(f"{where}.event", f"no peer reports {step.event!r}{known}")
         if step.path is Outcome.FAILED:
             raise ScenarioError(f"{where}.path", "is direct or relayed")
         if (step.transfer or step.echoed_bytes is not None) and running is None:

@@ -89,7 +89,7 @@ transfer = true
 
 [[step]]
 do = "wait"
-event = "direct"
+event = "path-changed"
 """
 
 
@@ -125,7 +125,7 @@ def test_everything_that_a_scenario_can_say() -> None:
         Cut(("alice", "bob")),
         Restore(("bob", "alice")),
         WaitFor(transfer=True),
-        WaitFor(event="direct"),
+        WaitFor(event="path-changed"),
     )
 
 
@@ -302,7 +302,12 @@ BAD_SCENARIOS = [
         'do = "transfer"\nsize_bytes = 1',
         "s.toml:20: step[2]: the transfer before it was never waited for",
     ),
-    ("transfer = true", 'event = "x"', "s.toml:15: step[1]: this transfer is never waited for"),
+    ("transfer = true", 'event = "ready"', "s.toml:15: step[1]: this transfer is never waited"),
+    (
+        'event = "path-changed"',
+        'event = "path-chnged"',
+        "s.toml:38: step[6].event: no peer reports 'path-chnged'; did you mean 'path-changed'?",
+    ),
     ('["alice", "bob"]', '["alice"]', "s.toml:26: step[3].between: must be two names"),
     ('["alice", "bob"]', '["alice", "eve"]', "s.toml:26: step[3].between[1]: there is no node"),
     ('["alice", "bob"]', '["bob", "bob"]', "s.toml:26: step[3].between: names two different"),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from quicpipe_lab import resources
 from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model import link_presets, nat_presets
+from quicpipe_lab.model.event import PEER_EVENTS
 from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
 from quicpipe_lab.model.link import BurstLoss, LinkBehavior
 from quicpipe_lab.model.nat import FilteringBehavior
@@ -77,7 +78,7 @@ def _scenarios(draw: st.DrawFn) -> Scenario:
         Cut(("alice", "bob")),
         Restore(("bob", "alice")),
         WaitFor(transfer=True),
-        WaitFor(event=draw(st.text(min_size=1))),
+        WaitFor(event=draw(st.sampled_from(PEER_EVENTS))),
         WaitFor(settled=True),
         Transfer(1),
         Idle(draw(st.floats(0.001, 59))),
@@ -163,3 +164,14 @@ def test_numbers_that_no_machine_counts_are_refused() -> None:
         with pytest.raises(ScenarioError) as refused:
             replace(usual, **{field: value})
         assert refused.value.path == field
+
+
+def test_a_wait_for_what_nobody_reports_is_refused_at_once() -> None:
+    scenario = resources.find_scenario("nat-to-nat")
+    for name, known in (
+        ("lunch", "; there are ready, "),
+        ("conected", "; did you mean 'connected'"),
+    ):
+        with pytest.raises(ScenarioError) as refused:
+            replace(scenario, steps=(WaitFor(event=name),))
+        assert str(refused.value).startswith(f"step[0].event: no peer reports {name!r}{known}")

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -12,8 +12,10 @@ from quicpipe_lab.backends import base
 from quicpipe_lab.backends.event_names import event_names
 from quicpipe_lab.backends.sim.simulation import Simulation
 from quicpipe_lab.errors import LocalProtocolError, ScenarioError
+from quicpipe_lab.model.event import PEER_EVENTS, name_of
 from quicpipe_lab.protocol.direct_states import State
 from quicpipe_lab.protocol.endpoint import Endpoint
+from quicpipe_lab.protocol.events import EndpointEvent, StreamData
 from quicpipe_lab.resources import find_scenario
 
 ELSEWHERE = [sys.executable, str(Path(__file__).parent / "elsewhere.py")]
@@ -89,6 +91,12 @@ def test_every_event_has_a_name_that_is_known(scenario: str) -> None:
     said = {(event.node, event.name) for event in simulation.events}
     known = event_names(simulation.scenario)
     assert said <= {(node, name) for node, names in known.items() for name in names}
+
+
+def test_the_model_knows_what_peers_report() -> None:
+    """Two programs' own, and all that the machines tell; but streams carry what is the users'."""
+    told = {name_of(one) for one in get_args(EndpointEvent)} - {name_of(StreamData)}
+    assert set(PEER_EVENTS) == told | {"ready", "statistics"}
 
 
 def test_until_a_condition_of_any_machine_holds() -> None:
