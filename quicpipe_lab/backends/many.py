@@ -6,19 +6,20 @@ little more than its own work, and its lab dies with it. A simulation is nothing
 there are as many workers as cores.
 """
 
-import json
 import os
+import pickle
 import select
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from quicpipe_lab.backends.base import AUTO, NAMES, Backend, make_do, require_linux, run_in
+from quicpipe_lab.backends.ending import ending
 from quicpipe_lab.backends.simulators import Simulators, signals_held
 from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError, ScenarioError
 from quicpipe_lab.model.result import RunResult
@@ -81,25 +82,26 @@ def _forked(tasks: Sequence[Task], manner: Manner) -> Iterator[tuple[int, RunRes
     _preload()
     jobs = manner.jobs or LABS_AT_A_TIME
     waiting = iter(enumerate(tasks))
-    running: dict[int, tuple[int, int]] = {}
+    running: dict[int, _Forked] = {}
     try:
         while True:
             for number, task in islice(waiting, jobs - len(running)):
                 # Python drops an exception that a signal raises in what it calls at a fork.
                 with signals_held():
-                    pid = _fork_run(*task, manner.capture)
-                    running[os.pidfd_open(pid)] = number, pid
+                    forked = _fork_run(number, task, manner.capture)
+                    running[os.pidfd_open(forked.pid)] = forked
             if not running:
                 return
             for pidfd in select.select(list(running), [], [])[0]:
-                number, pid = running.pop(pidfd)
+                forked = running.pop(pidfd)
                 os.close(pidfd)
-                status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-                yield number, _result_of(*tasks[number], status)
+                status = os.waitstatus_to_exitcode(os.waitpid(forked.pid, 0)[1])
+                yield forked.number, _result_of(forked, tasks[forked.number], status)
     finally:
-        for pidfd, (_, pid) in running.items():
-            os.kill(pid, signal.SIGKILL)  # its lab goes with it
-            os.waitpid(pid, 0)
+        for pidfd, forked in running.items():
+            os.kill(forked.pid, signal.SIGKILL)  # its lab goes with it
+            os.waitpid(forked.pid, 0)
+            os.close(forked.told)
             os.close(pidfd)
 
 
@@ -112,11 +114,23 @@ def _preload() -> None:
     del backend, encoding
 
 
-def _fork_run(scenario: Scenario, run_dir: Path, capture: bool) -> int:
-    (run_dir / "complaint").unlink(missing_ok=True)  # an earlier run's
-    pid = os.fork()
+class _Forked(NamedTuple):
+    """``told``: a file in memory, which no full disk keeps from saying what came of the run."""
+
+    number: int
+    pid: int
+    told: int
+
+
+def _fork_run(number: int, task: Task, capture: bool) -> _Forked:
+    told = os.memfd_create("told")
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(told)
+        raise
     if pid:
-        return pid
+        return _Forked(number, pid, told)
     status = 1
     try:
         from quicpipe_lab.backends.netns import syscalls
@@ -127,28 +141,42 @@ def _fork_run(scenario: Scenario, run_dir: Path, capture: bool) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):  # whose handlers are for itself
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        _run(NetnsBackend(fork_labs=True, capture=capture), scenario, run_dir)
+        _tell(told, _outcome(NetnsBackend(fork_labs=True, capture=capture), task))
         status = 0
-    except QuicpipeLabError as error:
-        from quicpipe_lab.backends.netns.failures import describe
-
-        (run_dir / "complaint").write_text(json.dumps(describe(error)), encoding="utf-8")
-    except BaseException:
-        traceback.print_exc()
     finally:
-        sys.stderr.flush()
         os._exit(status)
 
 
-def _result_of(scenario: Scenario, run_dir: Path, status: int) -> RunResult:
-    if status != 0:
-        from quicpipe_lab.backends.netns.failures import raise_described
+def _outcome(backend: Backend, task: Task) -> RunResult | Exception:
+    try:
+        return _run(backend, *task)
+    except Exception as error:
+        if not isinstance(error, QuicpipeLabError):  # of ours the text is enough
+            error.add_note(traceback.format_exc())
+        return error
 
-        complaint = run_dir / "complaint"
-        told = json.loads(complaint.read_text("utf-8")) if complaint.exists() else {}
-        problem = f"the run of {scenario.name} failed: {told.get('error', f'status {status}')}"
-        raise_described({**told, "error": problem})
-    return RunResult.from_json(json.loads((run_dir / "result.json").read_text("utf-8")))
+
+def _tell(file: int, outcome: RunResult | Exception) -> None:
+    try:
+        data = pickle.dumps(outcome)
+        pickle.loads(data)
+    except Exception:  # others' exceptions need not know how
+        data = pickle.dumps(RuntimeError(f"{type(outcome).__name__}: {outcome}"))
+    with os.fdopen(file, "wb") as writer:
+        writer.write(data)
+
+
+def _result_of(forked: _Forked, task: Task, status: int) -> RunResult:
+    """Raises what the run was ended by, as if it had been run in this process."""
+    with os.fdopen(forked.told, "rb") as reader:
+        reader.seek(0)
+        data = reader.read()
+    if status != 0:
+        raise QuicpipeLabError(f"the run of {task[0].name} ended {ending(status, '')}")
+    outcome: RunResult | Exception = pickle.loads(data)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 # Simulated
@@ -170,5 +198,8 @@ def _simulate(scenario: Scenario, run_dir: Path, capture: bool) -> RunResult:
 
 
 def _run(backend: Backend, scenario: Scenario, run_dir: Path) -> RunResult:
-    run_dir.mkdir(exist_ok=True)
+    try:
+        run_dir.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ScenarioError("run_dir", f"cannot make {run_dir}: {error.strerror}") from None
     return run_in(backend, scenario, run_dir, lambda _: None, certify=False)

@@ -6,6 +6,7 @@ from quicpipe_lab.errors import (
     LabEndedError,
     ProgramNotStartedError,
     QuicpipeLabError,
+    UnsupportedBehaviorError,
 )
 
 
@@ -17,6 +18,8 @@ def describe(error: Exception) -> Message:
         return {"error": error.problem, "exit_status": error.exit_status}
     if isinstance(error, LabEndedError):
         return {"error": error.problem, "on_purpose": error.on_purpose}
+    if isinstance(error, UnsupportedBehaviorError):
+        return {"error": str(error), "unsupported": True}
     if isinstance(error, QuicpipeLabError):
         return {"error": str(error)}
     return {"error": f"{type(error).__name__}: {error}"}
@@ -30,5 +33,7 @@ def raise_described(answer: Message) -> None:
         raise ProgramNotStartedError(answer["error"], answer["exit_status"])
     if "on_purpose" in answer:
         raise LabEndedError(answer["error"], answer["on_purpose"])
+    if "unsupported" in answer:
+        raise UnsupportedBehaviorError(answer["error"])
     if "error" in answer:
         raise QuicpipeLabError(answer["error"])

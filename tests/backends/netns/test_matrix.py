@@ -5,10 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from quicpipe_lab.backends import base
+from quicpipe_lab.backends.many import Manner, run_many
 from quicpipe_lab.backends.matrix import (
     CELLS,
     CellResult,
@@ -17,9 +20,10 @@ from quicpipe_lab.backends.matrix import (
     parse_nats,
     run_matrix,
 )
-from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.errors import ScenarioError, UnsupportedBehaviorError
 from quicpipe_lab.model.nat import FilterScope
-from quicpipe_lab.model.scenario import Outcome
+from quicpipe_lab.model.scenario import Attack, Hostility, Outcome
+from quicpipe_lab.resources import find_scenario
 from tests.backends.netns.test_leaks import Caller
 
 COMMAND = [sys.executable, "-m", "quicpipe_lab.cli", "matrix"]
@@ -52,14 +56,59 @@ def test_the_table_for_a_program_and_the_figure(tmp_path: Path) -> None:
 
 
 @pytest.mark.netns
-def test_what_an_earlier_run_complained_of_is_no_complaint_of_this_one(tmp_path: Path) -> None:
-    (cell,) = cells_of(parse_nats("EIM/APDF"), parse_nats("EIM/APDF"))
-    complaint = tmp_path / cell.name / "complaint"
-    complaint.parent.mkdir()
-    complaint.write_text("no namespaces")
-    (result,) = run_matrix([cell], tmp_path)
-    assert result.ok
-    assert not complaint.exists()
+@pytest.mark.parametrize("backend", ["netns", "sim"])
+def test_a_full_disk_is_said_in_one_line(backend: str, tmp_path: Path) -> None:
+    """By the process of one run to that of the matrix, which no disk keeps from it."""
+    run = tmp_path / "m" / "eim-eif-eim-eif-0"
+    run.mkdir(parents=True)
+    (run / "events.jsonl").symlink_to("/dev/full")
+    nats = ["--rows", "EIM/EIF", "--cols", "EIM/EIF"]
+    done = subprocess.run(
+        [*COMMAND, *nats, "--backend", backend, "--run-dir", tmp_path / "m"],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
+    assert done.returncode == 3, done.stderr
+    (said,) = done.stderr.splitlines()
+    assert said.startswith("quicpipe-lab: No space left on device; make room where runs are kept")
+
+
+@pytest.mark.netns
+def test_what_a_backend_cannot_do_is_told_as_by_a_run_alone(tmp_path: Path) -> None:
+    """As the same exception, so that the command ends with the same status."""
+    scenario = replace(find_scenario("nat-to-nat"), steps=(Attack(Hostility.GARBAGE),))
+    with pytest.raises(UnsupportedBehaviorError) as alone:
+        base.run(scenario, backend="netns", run_dir=tmp_path / "alone")
+    with pytest.raises(UnsupportedBehaviorError) as among_many:
+        list(run_many([(scenario, tmp_path / "among-many")], Manner("netns")))
+    assert str(among_many.value) == str(alone.value)
+    (tmp_path / "a file").touch()
+    for backend in ("netns", "sim"):
+        with pytest.raises(ScenarioError, match=r"run_dir: cannot make .*: File exists"):
+            list(run_many([(scenario, tmp_path / "a file")], Manner(backend)))
+
+
+_KILLED_IN_ITS_RUN = """
+import os, signal, sys
+from pathlib import Path
+from quicpipe_lab.backends.many import Manner, run_many
+from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.resources import find_scenario
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGKILL))
+try:
+    for _ in run_many([(find_scenario("nat-to-nat"), Path(sys.argv[1]))], Manner(backend="netns")):
+        pass
+except QuicpipeLabError as error:
+    print(error)
+"""
+
+
+@pytest.mark.netns
+def test_a_run_whose_process_was_killed_is_named(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", _KILLED_IN_ITS_RUN, str(tmp_path / "run")]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("the run of nat-to-nat ended by SIGKILL\n", "")
 
 
 @pytest.mark.netns
