@@ -76,5 +76,8 @@ def capture_in(directory: Path) -> Capture | None:
         return None
     spooled = capture.read_spool(spool)
     # The secrets are gathered at a run's end, and stand in a file a program until then.
-    secrets = b"".join(path.read_bytes() for path in sorted((directory / "keys").glob("*.log")))
+    try:
+        secrets = b"".join(path.read_bytes() for path in sorted((directory / "keys").glob("*.log")))
+    except OSError as error:
+        raise QuicpipeLabError(f"cannot read {error.filename}: {error.strerror}") from None
     return Capture(spooled.frames, spooled.interfaces, secrets, spooled.dropped is not None)

@@ -165,8 +165,17 @@ class Spooled(NamedTuple):
 
 
 def read_spool(spool: Path) -> Spooled:
-    """All that is there in full."""
-    memory = _map(spool)
+    """All that is there in full. Raises QuicpipeLabError where something else is there."""
+    try:
+        return _spooled(_map(spool))
+    except OSError as error:
+        raise QuicpipeLabError(f"cannot read {spool}: {error.strerror or error}") from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error):
+        raise QuicpipeLabError(f"{spool} is damaged, or no recorder of ours wrote it") from None
+
+
+def _spooled(memory: memoryview) -> Spooled:
+    """Raises all that indexing, unpacking and decoding raise."""
     nodes: list[dict[str, Any]] = []
     dropped: dict[str, int] | None = None
     # One number for each frame, not a tuple: tuples by the ten thousand keep Python's garbage

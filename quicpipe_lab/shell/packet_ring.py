@@ -201,8 +201,13 @@ def ring_bytes_for(node_count: int) -> int:
 
 
 def frames_of_block(block: memoryview) -> Iterator[tuple[int, int]]:
-    """Where in a block each of its frames begins, and its time: ``(time_ns, offset)``."""
+    """Where in a block each of its frames begins, and its time: ``(time_ns, offset)``.
+
+    Raises ValueError or struct.error on what is no block.
+    """
     _, count, offset, _ = _BLOCK.unpack_from(block)
+    if count * _FRAME.size > len(block):
+        raise ValueError(f"a block of {len(block)} bytes with {count} frames")
     for _ in range(count):
         next_offset, seconds, nanoseconds = _FRAME_TIME.unpack_from(block, offset)
         yield seconds * 1_000_000_000 + nanoseconds, offset

@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.utils import PcapNgReader
 
+from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.result import CaptureStats
-from quicpipe_lab.shell.capture import IncompleteCaptureError, write_pcapng
+from quicpipe_lab.shell.capture import (
+    CHUNK,
+    IncompleteCaptureError,
+    Spooled,
+    read_spool,
+    write_pcapng,
+)
 from quicpipe_lab.shell.pcapng import read
 from quicpipe_lab.traffic.frame import CapturedFrame
 
@@ -202,3 +211,39 @@ def test_the_recorder_does_without_scapy() -> None:
     text = "import sys, quicpipe_lab.shell.capture; print('scapy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.netns
+@given(st.data())
+def test_a_damaged_spool_is_read_or_refused_in_one_line(
+    everything: Scene, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Bytes of its heads are others, where the damage is the greatest: of all else only frames'
+    contents would change."""
+    damaged = bytearray(everything.spool.read_bytes())
+    start, heads = 0, []
+    while start + CHUNK.size <= len(damaged):
+        size = CHUNK.unpack_from(damaged, start)[1]
+        heads += range(start, start + min(CHUNK.size + size, 400))
+        start += CHUNK.size + size
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.sampled_from(heads))] = data.draw(st.integers(0, 255))
+    spool = tmp_path_factory.getbasetemp() / "damaged.spool"
+    spool.write_bytes(damaged)
+    try:
+        read_spool(spool)
+    except QuicpipeLabError as refused:
+        assert str(refused) == f"{spool} is damaged, or no recorder of ours wrote it"
+
+
+def test_what_cannot_be_read_is_no_spool(tmp_path: Path) -> None:
+    with pytest.raises(QuicpipeLabError, match=r"cannot read .*: Is a directory"):
+        read_spool(tmp_path)
+    spool = tmp_path / "spool"
+    for what in (b"[1]", b"{}", b'{"nodes": [{}]}', b'{"dropped": {"a": "b"}}', b"[" * 100_000):
+        spool.write_bytes(CHUNK.pack(-1, len(what)) + what + CHUNK.pack(0, 200) + bytes(200))
+        if what == b"{}":
+            assert read_spool(spool) == Spooled([], [], None)  # of a node that took no frame
+        else:
+            with pytest.raises(QuicpipeLabError, match="is damaged"):
+                read_spool(spool)
