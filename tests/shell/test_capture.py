@@ -221,7 +221,8 @@ def test_a_damaged_spool_is_read_or_refused_in_one_line(
     """Bytes of its heads are others, where the damage is the greatest: of all else only frames'
     contents would change."""
     damaged = bytearray(everything.spool.read_bytes())
-    start, heads = 0, []
+    start = 0
+    heads: list[int] = []
     while start + CHUNK.size <= len(damaged):
         size = CHUNK.unpack_from(damaged, start)[1]
         heads += range(start, start + min(CHUNK.size + size, 400))
