@@ -140,7 +140,7 @@ class LiveView(anywidget.AnyWidget):
 
     async def _watch(self) -> None:
         """Until cancelled, or until the lab has ended."""
-        tails: dict[str, Callable[[], list[Event]]] = {}
+        tails: dict[str, Callable[[], list[bytes]]] = {}
         try:
             assert self._spool is not None
             spool = SpoolTail(self._spool.fileno())
@@ -150,8 +150,8 @@ class LiveView(anywidget.AnyWidget):
                     self.send({"hops": moved})
                 for node, program in self.programs.items():
                     tail = tails.setdefault(node, _follow(program.output))
-                    for event in tail():
-                        if text := sentence(event):
+                    for line in tail():
+                        if text := _in_words(line):
                             self._tell(f"{node} {text}")
                 await asyncio.sleep(_LOOK_S)
         finally:
@@ -161,14 +161,24 @@ class LiveView(anywidget.AnyWidget):
                 self._spool.close()
 
 
-def _follow(output: Output) -> Callable[[], list[Event]]:
-    """A function that gives a program's events which are new since it was called last."""
+def _in_words(line: bytes) -> str | None:
+    """Of an event its sentence; of a line that only looks like one, the line: a program may say
+    what it likes."""
+    try:
+        return sentence(Event.loads(line.decode()))
+    except (ValueError, QuicpipeLabError):
+        return f"says {line.decode(errors='replace')}"
+
+
+def _follow(output: Output) -> Callable[[], list[bytes]]:
+    """A function that gives lines of a program which may be events, those that are new since it was
+    called last."""
     at = 0
 
-    def new() -> list[Event]:
+    def new() -> list[bytes]:
         nonlocal at
         whole, newline, _ = output.since(1, at).rpartition(b"\n")
         at += len(whole) + len(newline)
-        return [Event.loads(line.decode()) for line in whole.splitlines() if line[:1] == b"{"]
+        return [line for line in whole.splitlines() if line[:1] == b"{"]
 
     return new

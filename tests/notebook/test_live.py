@@ -9,6 +9,7 @@ import pytest
 
 from quicpipe_lab.api import Lab
 from quicpipe_lab.errors import LocalProtocolError
+from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.topology import Nat
 from quicpipe_lab.notebook.board import board, hops, switches
 from quicpipe_lab.notebook.live import LiveView
@@ -88,6 +89,30 @@ def test_actors_go_direct_and_find_each_other_again_after_a_reboot() -> None:
             await view.until(lambda: told("nat-a has forgotten everything") == 1)
             await view.until(lambda: told("(direct)") >= 4)
             assert view.told[0].endswith("relay starts")
+
+    play(story())
+
+
+@pytest.mark.netns
+def test_what_only_looks_like_an_event_is_told_as_it_is() -> None:
+    """And the view goes on."""
+
+    async def story() -> None:
+        async with Lab("one-home") as lab:
+            view = await Watched(lab).start()
+            events = ['{"broken', '{"t_s": 1, "node": "alice", "event": "cut"}', "{\\377"]
+            whole = Event(2.0, "alice", "connected").dumps()
+            said = "\\n".join([*events, whole, ""])
+            script = 'printf "$0" >&2; exec sleep 60'
+            view.programs["alice"] = await lab["alice"].start(["sh", "-c", script, said])
+            await view.until(lambda: len(view.told) >= 4)
+            assert [one.split(" s  ", 1)[1] for one in view.told] == [
+                'alice says {"broken',
+                'alice says {"t_s": 1, "node": "alice", "event": "cut"}',
+                "alice says {\ufffd",
+                "alice connected through the relay",
+            ]
+            await view.stop()
 
     play(story())
 
