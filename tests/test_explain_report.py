@@ -100,5 +100,29 @@ def test_runs_that_are_not_whole(
     (copy / "scenario.json").write_text('{"format": 99}')
     assert main(["explain", str(copy)]) == 2
     assert "not a scenario of format" in capfd.readouterr().err
+    (copy / "scenario.json").write_bytes((relayed / "scenario.json").read_bytes())
     capture.write_bytes(b"nothing of ours")
+    assert main(["explain", str(copy)]) == 2
+    assert "capture.pcapng is no pcapng file" in capfd.readouterr().err
     assert main(["explain", str(tmp_path / "nowhere")]) == 2
+
+
+@pytest.mark.parametrize("command", ["explain", "report"])
+def test_a_run_of_another_version_is_refused_in_one_line(
+    command: str, relayed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By what is missing, and where."""
+    copy = tmp_path / "copy"
+    shutil.copytree(relayed, copy)
+    lines = (copy / "events.jsonl").read_text().splitlines()
+    number, line = next(
+        (number, json.loads(line)) for number, line in enumerate(lines, 1) if "punch-failed" in line
+    )
+    del line["sent"]
+    lines[number - 1] = json.dumps(line)
+    (copy / "events.jsonl").write_text("\n".join(lines))
+    assert main([command, str(copy)]) == 2
+    assert capsys.readouterr().err == (
+        f"quicpipe-lab: {copy}/events.jsonl:{number} (punch-failed): no 'sent' is told: another"
+        " version's run\n"
+    )

@@ -1,8 +1,8 @@
 """What a run left in its directory, read back: also of a run that was killed or failed."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,17 @@ from quicpipe_lab.model.scenario_data import scenario_from_data
 
 LAB = "lab"
 """The node that the lab's own events bear."""
+
+
+class _Told(dict[str, Any]):
+    """An event's data, which knows where it stands in its file: what it lacks is said by that."""
+
+    def __init__(self, data: Iterable[tuple[str, Any]], where: str = "") -> None:
+        super().__init__(data)
+        self._where = where
+
+    def __missing__(self, key: str) -> Any:
+        raise ScenarioError("", f"{self._where}: no {key!r} is told: another version's run")
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,10 @@ def _events(path: Path) -> Iterator[Event]:
     events = []
     for number, line in enumerate(lines, 1):
         try:
-            events.append(Event.loads(line))
+            event = Event.loads(line)
+            events.append(
+                replace(event, data=_Told(event.data.items(), f"{path}:{number} ({event.name})"))
+            )
         except ValueError as error:
             if number < len(lines):
                 raise ScenarioError("", f"cannot read {path}:{number}: {error}") from None

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.event import Event
 
 _SENTENCES = {
@@ -36,15 +37,37 @@ _SENTENCES = {
 
 
 def sentence(event: Event) -> str | None:
-    """What an event's node did, in words, or None where a person need not hear of it."""
+    """What an event's node did, in words, or None where a person need not hear of it.
+
+    Raises QuicpipeLabError where it does not tell what events of its name do.
+    """
     template = _SENTENCES.get(event.name)
     if template is None:
         return None
-    data: dict[str, Any] = {name: _readable(value) for name, value in event.data.items()}
-    data["path"] = "direct" if event.data.get("direct") else "through the relay"
-    data["found"] = "found" if event.data.get("found") else "in vain"
-    data["rtt_ms"] = 1000 * (event.data.get("rtt_s") or 0.0)
-    return template.format(**data)
+    try:
+        return template.format_map(_Words(event))
+    except (KeyError, TypeError, ValueError) as error:
+        raise QuicpipeLabError(
+            f"{event.name} of {event.node} is not told as by this version: {error}"
+        ) from None
+
+
+class _Words(dict[str, Any]):
+    """What sentences ask an event for."""
+
+    def __init__(self, event: Event) -> None:
+        self._event = event
+
+    def __missing__(self, name: str) -> Any:
+        data = self._event.data
+        match name:
+            case "path":
+                return "direct" if data["direct"] else "through the relay"
+            case "found":
+                return "found" if data["found"] else "in vain"
+            case "rtt_ms":
+                return 1000 * (data["rtt_s"] or 0.0)
+        return _readable(data[name])
 
 
 def _readable(value: Any) -> Any:

@@ -62,7 +62,7 @@ class Event:
         try:
             data = json.loads(line)
             t_s, node, name = (data.pop(key) for key in _OWN_KEYS)
-        except (KeyError, AttributeError, TypeError) as error:
+        except (KeyError, AttributeError, TypeError, RecursionError) as error:
             raise ValueError(f"not an event: {error}") from None
         if isinstance(t_s, bool) or not isinstance(t_s, int | float):
             raise ValueError(f"not an event: t_s is {t_s!r}")

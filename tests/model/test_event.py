@@ -62,6 +62,7 @@ def test_form_of_a_line() -> None:
         '{"t_s": true, "node": "a", "event": "e"}',
         '{"t_s": 1, "node": 2, "event": "e"}',
         '{"t_s": 1, "node": "a", "event": null}',
+        pytest.param("[" * 100_000, id="deep"),
     ],
 )
 def test_what_is_no_event_is_a_value_error(line: str) -> None:
