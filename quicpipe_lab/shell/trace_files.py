@@ -1,6 +1,7 @@
 """What a program leaves for Wireshark and qvis: TLS secrets and a qlog."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,12 +38,18 @@ def qlog_file(directory: Path | None, name: str) -> Iterator[QuicLogger | None]:
 
 @contextmanager
 def keylog_file(path: Path | None) -> Iterator[TextIO | None]:
-    """TLS secrets in SSLKEYLOGFILE form, appended line by line; None without a path."""
+    """TLS secrets in SSLKEYLOGFILE form, appended line by line; None without a path.
+
+    Who reads them reads the connections, so that a new file is its owner's alone, as a private key
+    is. (What a lab's programs left is gathered when they have ended, in a file as all others of the
+    run: its capture holds the same secrets, and both are there to be looked at by anybody.)
+    """
     if path is None:
         yield None
         return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     try:
-        file = path.open("a", encoding="ascii", buffering=1)
+        file = os.fdopen(os.open(path, flags, 0o600), "a", encoding="ascii", buffering=1)
     except OSError as error:
         raise QuicpipeLabError(f"keylog {path}: {error.strerror or error}") from None
     with file:
