@@ -12,6 +12,7 @@ from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.evidence import Evidence, open_run
 from quicpipe_lab.model.topology import CORE
 from quicpipe_lab.shell import pcapng
+from quicpipe_lab.shell.out_file import require_file
 from quicpipe_lab.traffic.compose import compose
 from quicpipe_lab.traffic.frame import OUT_OF_BAND, CapturedFrame
 
@@ -38,6 +39,7 @@ def report(
     out = out or run_dir / "cut.pcapng"
     if out.resolve() == (run_dir / "capture.pcapng").resolve():
         raise QuicpipeLabError(f"{out} is the capture itself; give -o another name")
+    require_file(out)
     write_cut(out, frames, evidence)
     told = {"file": str(out), "frames": len(frames), "of": len(evidence.frames)}
     print(json.dumps(told) if wants_json else f"{out}: {len(frames)} of {told['of']} frames")

@@ -13,6 +13,7 @@ from quicpipe_lab.analysis.packets import Packet
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.evidence import Evidence, open_run
 from quicpipe_lab.model.spelling import did_you_mean
+from quicpipe_lab.shell.out_file import require_file
 
 if TYPE_CHECKING:
     from quicpipe_lab.analysis.plots.style import Drawing
@@ -114,6 +115,7 @@ def save(run_dir: Path, name: str, out: Path, *, dark: bool, beside: Path | None
     """
     if out.suffix not in KINDS:
         raise QuicpipeLabError(f"{out}: a picture's name ends in {', '.join(KINDS)}")
+    require_file(out)
     if beside is None:
         axes = draw(run_dir, name, dark=dark)
     else:

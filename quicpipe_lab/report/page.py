@@ -12,6 +12,7 @@ from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
 from quicpipe_lab.evidence import Evidence, open_run
 from quicpipe_lab.report.tables import Table, commands, tables
 from quicpipe_lab.shell import pcapng
+from quicpipe_lab.shell.out_file import require_file
 
 
 class Figure(NamedTuple):
@@ -26,9 +27,10 @@ class Figure(NamedTuple):
 
 def write(run_dir: Path, out: Path | None) -> Path:
     """The page of a run or a matrix, by default in its directory. Raises QuicpipeLabError."""
+    target = out or run_dir / "report.html"
+    require_file(target)
     results = pictures.matrix_results(run_dir)
     text = _matrix_page(run_dir, results) if results else run_page(open_run(run_dir))
-    target = out or run_dir / "report.html"
     try:
         target.write_text(text, encoding="utf-8")
     except OSError as error:

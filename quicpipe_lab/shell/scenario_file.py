@@ -11,6 +11,7 @@ from quicpipe_lab.errors import ScenarioError
 from quicpipe_lab.model.load import scenario_from_table
 from quicpipe_lab.model.scenario import Scenario
 from quicpipe_lab.model.scenario_data import scenario_to_data
+from quicpipe_lab.shell.out_file import require_file
 
 
 def to_toml(scenario: Scenario, comment: str = "") -> str:
@@ -32,7 +33,8 @@ def save(scenario: Scenario, file: Path, comment: str) -> None:
 
 
 def require_writable(file: Path) -> None:
-    """Before long work for it; what is there stays. Raises ScenarioError."""
+    """Before long work for it; what is there stays. Raises QuicpipeLabError."""
+    require_file(file)
     with _told(file):
         was_there = file.exists()
         with file.open("a"):

@@ -1,0 +1,54 @@
+"""``-o``: what would keep a command waiting is refused by every command that has it."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from quicpipe_lab.backends import base
+from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.resources import find_scenario
+from quicpipe_lab.shell.out_file import require_file
+
+COMMANDS = {
+    "capture": ("capture", "RUN", "--node", "alice"),
+    "plot": ("plot", "RUN", "topology"),
+    "report": ("report", "RUN"),
+    "explore": ("explore", "relayed", "--seeds", "1"),
+}
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("run")
+    base.run(find_scenario("public-to-nat"), backend="sim", run_dir=folder, certify=False)
+    return str(folder)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_fifo_that_nobody_reads(name: str, run_dir: str, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo.svg"
+    os.mkfifo(fifo)
+    words = [run_dir if one == "RUN" else one for one in COMMANDS[name]]
+    done = subprocess.run(
+        [sys.executable, "-m", "quicpipe_lab", *words, "-o", fifo],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    said = f"quicpipe-lab: cannot write {fifo}: it is not a regular file\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+
+def test_what_there_is_and_what_there_is_not(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file", "new", "nowhere/new"):
+        require_file(tmp_path / name)
+    require_file(Path(os.devnull))
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "socket"))
+        with pytest.raises(QuicpipeLabError, match="it is not a regular file"):
+            require_file(tmp_path / "socket")
