@@ -19,7 +19,7 @@ from quicpipe_lab import resources
 from quicpipe_lab.api.program import Output, Program, ProgramResult, memory_file
 from quicpipe_lab.backends.netns import lab as netns
 from quicpipe_lab.backends.netns.recording import Recording
-from quicpipe_lab.errors import LocalProtocolError
+from quicpipe_lab.errors import LocalProtocolError, ScenarioError
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.model.topology import CORE, Topology
@@ -158,7 +158,11 @@ class Lab:
         if self._thread is not None:
             raise LocalProtocolError("the lab is up already")
         if self._run_dir is not None:
-            self._run_dir.mkdir(parents=True, exist_ok=True)
+            try:
+                self._run_dir.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                problem = f"cannot make {self._run_dir}: {error.strerror}"
+                raise ScenarioError("run_dir", problem) from None
         self._thread = ThreadPoolExecutor(1, "quicpipe-lab")
         self._tick()
         try:

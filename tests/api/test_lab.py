@@ -78,6 +78,20 @@ def test_results() -> None:
     play(story())
 
 
+def test_a_run_directory_that_cannot_be_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    async def story() -> None:
+        for place, why in (("file", "File exists"), ("file/below", "Not a directory")):
+            lab = Lab("one-home", run_dir=tmp_path / place)
+            with pytest.raises(QuicpipeLabError) as refused:
+                await lab.up()
+            assert str(refused.value) == f"run_dir: cannot make {tmp_path / place}: {why}"
+            assert not lab.is_up
+
+    play(story())
+
+
 def test_output_is_kept_in_the_run_directory(tmp_path: Path) -> None:
     async def story() -> None:
         async with Lab("one-home", run_dir=tmp_path / "run") as lab:
