@@ -305,6 +305,12 @@ class Connection(QuicConnection):
         stream = self._streams.get(stream_id)
         return stream.is_finished if stream is not None else self._stream_is_discarded(stream_id)
 
+    def is_refused(self, stream_id: int) -> bool:
+        """Whether the other side wants nothing of us on a stream (STOP_SENDING, RFC 9000, 3.5):
+        aioquic has reset it, and raises where somebody writes to it."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and stream.sender._reset_error_code is not None
+
     def pause(self, stream_id: int) -> None:
         """Grant the peer no more of a stream until ``resume``: nobody takes what has come."""
         stream = self._streams.get(stream_id)

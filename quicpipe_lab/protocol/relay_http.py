@@ -129,6 +129,8 @@ class HttpConnection:
                 self._complete(event.stream_id)
 
     def _begin(self, event: HeadersReceived) -> None:
+        if self.quic.is_refused(event.stream_id):
+            return  # its answer was given up before it was asked (RFC 9114, 4.1.1)
         if len(self.unanswered) >= self.max_requests:
             self.quic.close(
                 error_code=ErrorCode.H3_EXCESSIVE_LOAD, reason_phrase="too many requests at once"

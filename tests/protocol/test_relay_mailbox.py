@@ -139,3 +139,18 @@ def test_who_leaves_gets_nothing() -> None:
     network.advance(5)
     writer.ask("PUT", PATH, b"hello")
     assert writer.ask("GET", PATH).body == b"hello"
+
+
+@pytest.mark.parametrize("path", ["/v1/register", "/v1/mailbox/" + "n" * 16, "/nowhere"])
+def test_an_answer_given_up_before_its_question_costs_the_relay_nothing(path: str) -> None:
+    network = Network()
+    rude, polite = network.client("203.0.113.1"), network.client("203.0.113.2")
+    stream_id = rude.quic.open_stream()
+    rude.quic.stop_stream(stream_id, 0x10C)
+    network.settle()
+    assert rude.http is not None
+    head = [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"r")]
+    rude.http.send_headers(stream_id, [*head, (b":path", path.encode())], end_stream=True)
+    network.settle()
+    assert polite.register(b"k" * 16, 4).status == 200
+    assert rude.register(b"l" * 16, 4).status == 200
