@@ -85,8 +85,8 @@ class ControlReader:
     def feed(self, data: bytes) -> list[Message]:
         """The messages that are complete with ``data``; unknown kinds are passed over."""
         *lines, self._buffer = (self._buffer + data).split(b"\n")
-        if len(self._buffer) > MAX_LINE_BYTES:
-            raise RemoteProtocolError("a control message without an end")
+        if any(len(line) > MAX_LINE_BYTES for line in (*lines, self._buffer)):
+            raise RemoteProtocolError(f"a control message over {MAX_LINE_BYTES} bytes")
         messages = (_decode(line) for line in lines)
         return [message for message in messages if message is not None]
 

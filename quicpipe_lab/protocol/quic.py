@@ -38,6 +38,10 @@ from quicpipe_lab.protocol.connection_id import (
 RandomBytes = Callable[[int], bytes]
 """A source of randomness: from a number of bytes to that many."""
 
+_MOST_REASON_BYTES = 256
+"""Of a CONNECTION_CLOSE (RFC 9000, 19.19). Before the handshake is confirmed there are three, and
+aioquic has them in one datagram."""
+
 
 class RetryTokens(QuicRetryTokenHandler):
     """Tokens of Retry packets (RFC 9000, 8.1.4), under a key from our own source."""
@@ -227,6 +231,17 @@ class Connection(QuicConnection):
         self._loss.reschedule_data(now=now)
 
     # The end
+
+    def close(
+        self,
+        error_code: int = QuicErrorCode.NO_ERROR,
+        frame_type: int | None = None,
+        reason_phrase: str = "",
+    ) -> None:
+        """As QuicConnection's; of a reason for which no packet has room, the beginning. aioquic
+        would take it, and raise when it is to be sent."""
+        short = reason_phrase.encode(errors="replace")[:_MOST_REASON_BYTES]
+        super().close(error_code, frame_type, short.decode(errors="ignore"))
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
         """As QuicConnection's; remembers the datagrams that close the connection."""

@@ -82,9 +82,12 @@ def test_unknown_kinds_are_passed_over() -> None:
     assert len(ControlReader().feed(lines)) == 1
 
 
-def test_a_line_without_end_is_refused() -> None:
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_line_that_is_too_long_is_refused(end: bytes) -> None:
+    line = b'{"later": 1}'.ljust(MAX_LINE_BYTES)
+    assert ControlReader().feed(line + end) == []
     with pytest.raises(RemoteProtocolError):
-        ControlReader().feed(b"x" * (MAX_LINE_BYTES + 1))
+        ControlReader().feed(b" " + line + end)
 
 
 @pytest.mark.parametrize(

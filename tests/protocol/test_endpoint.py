@@ -1,5 +1,7 @@
 """Dialer and accepter through a real relay machine, in virtual time."""
 
+import json
+
 import pytest
 
 from quicpipe_lab.errors import LocalProtocolError, RemoteProtocolError
@@ -229,6 +231,18 @@ def test_a_broken_control_stream_ends_the_connection_and_all_punching() -> None:
     before = len(pair.world.log)
     pair.world.run(60)
     assert not [one for one in pair.world.log[before:] if len(one[3]) == PUNCH_LENGTH]
+
+
+def test_a_long_wrong_control_message_ends_the_connection_and_not_the_program() -> None:
+    pair = Pair(HOME, HOME).connect()
+    pair.world.run(1)
+    assert pair.dialer._peer is not None
+    assert pair.dialer._control_stream is not None
+    line = json.dumps({"moved": ["h" * 3000]}).encode() + b"\n"
+    pair.dialer._peer.send_stream_data(pair.dialer._control_stream, line)
+    pair.world.pump("alice")
+    assert pair.world.run(20, lambda: pair.both(Closed))
+    assert "not an address" in pair.received["alice"].of(Closed)[0].reason
 
 
 def test_a_request_hook_speaks_another_relays_dialect() -> None:

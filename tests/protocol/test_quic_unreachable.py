@@ -1,5 +1,8 @@
 """The private names of aioquic that serve a connection whose other side is out of reach."""
 
+import pytest
+from aioquic.quic.events import ConnectionTerminated
+
 from tests.protocol.quic_wire import CLIENT, OTHER, Wire, begun, server_for, wire
 
 __all__ = ["wire"]
@@ -54,3 +57,21 @@ def test_last_words_count_towards_the_amplification_limit() -> None:
     server.close()
     assert not server.datagrams_to_send(now)
     assert not server.farewell
+
+
+@pytest.mark.parametrize("reason", ["r" * 5000, "\N{SNOWMAN}" * 700, "\ud800"])
+def test_last_words_fit_into_a_packet(wire: Wire, reason: str) -> None:
+    wire.client.close(error_code=1, reason_phrase=reason)
+    wire.settle()
+    ends = [one for one in wire.events if isinstance(one, ConnectionTerminated)]
+    assert [one.error_code for one in ends] == [1, 1]
+    assert all(0 < len(one.reason_phrase.encode()) <= 256 for one in ends)
+
+
+def test_last_words_fit_while_the_handshake_is_under_way() -> None:
+    _, initial = begun(5)
+    server = server_for(initial, 6)
+    server.receive_datagram(initial, CLIENT, 0.0)
+    server.close(error_code=1, frame_type=0, reason_phrase="r" * 500)
+    (datagram,) = server.datagrams_to_send(0.0)
+    assert len(datagram[0]) <= 1200
