@@ -15,7 +15,6 @@ notice:
 
 from abc import ABC, abstractmethod
 from collections import deque
-from dataclasses import dataclass
 from typing import Any
 
 from aioquic.quic.configuration import QuicConfiguration
@@ -49,6 +48,7 @@ from quicpipe_lab.protocol.events import (
     StreamData,
     StreamRefused,
 )
+from quicpipe_lab.protocol.path_bytes import PathBytes
 from quicpipe_lab.protocol.quic import Connection
 from quicpipe_lab.protocol.quic_configuration import (
     PEER_WINDOW_BYTES,
@@ -62,14 +62,6 @@ from quicpipe_lab.protocol.wire import parse_invariants
 REGISTER_RESERVE = 16
 """When so few registered IDs are left unminted, the next step is asked for: twice the eight that
 a connection holds at once."""
-
-
-@dataclass(slots=True)
-class PathBytes:
-    """UDP payload bytes of the peer connection, sent and received."""
-
-    relayed: int = 0
-    direct: int = 0
 
 
 class Endpoint(ABC):
@@ -203,7 +195,7 @@ class Endpoint(ABC):
         out = self.relay.datagrams_to_send(now)
         if self._peer is not None and not self._peer_is_waiting:
             for data, address in self._peer.datagrams_to_send(self._peer_time(now)):
-                self._count(len(data), TransportAddress(*address))
+                self.bytes.count(len(data), direct=address != self.config.relay)
                 self._send_to_peer(data, TransportAddress(*address), out)
             if self._repeats_close:
                 for data, address in self._peer.farewell:
@@ -304,7 +296,7 @@ class Endpoint(ABC):
     def _receive_from_peer(self, data: bytes, source: TransportAddress, now: float) -> None:
         assert self._peer is not None
         source = self.direct.canonical(source)
-        self._count(len(data), source)
+        self.bytes.count(len(data), direct=source != self.config.relay)
         before, rtt_s = self._peer.address, self._peer.min_rtt_s
         acknowledged = self._peer.largest_acknowledged
         self._peer.receive_datagram(data, source, self._peer_time(now))
@@ -343,25 +335,44 @@ class Endpoint(ABC):
 
     def _handle_peer_events(self, peer: Connection, now: float) -> None:
         while (event := peer.next_event()) is not None:
+            if self._closed:
+                continue  # what comes with its end, or from somebody who is not the peer
             match event:
                 case HandshakeCompleted():
                     self.relay.expecting = False
                     if self._check_peer(peer):
-                        alpn = event.alpn_protocol or ""
-                        self._events.append(Connected(alpn, peer.peer_fingerprint))
-                        self._connected(peer, alpn)
+                        self._connected(peer, event.alpn_protocol or "")
                         self._keepalive_at = now + self._keepalive_s
                 case StreamDataReceived(stream_id=stream_id, data=data, end_stream=ended):
-                    if self._control_stream is None or stream_id != self._signalling.their_stream:
+                    if not self._is_control(stream_id):
                         self._events.append(StreamData(stream_id, data, ended))
                     elif self.config.direct:
                         self._receive_control(data, now)
+                case StreamReset() | StopSendingReceived() if self._is_control(event.stream_id):
+                    self._accuse("the peer gave a control stream up")
                 case StreamReset(stream_id=stream_id, error_code=error_code):
                     self._events.append(StreamBroken(stream_id, error_code))
                 case StopSendingReceived(stream_id=stream_id, error_code=error_code):
                     self._events.append(StreamRefused(stream_id, error_code))
-                case ConnectionTerminated() if not self._closed:
+                case ConnectionTerminated():
                     self._over(Closed(event.error_code, event.reason_phrase))
+
+    def _connected(self, peer: Connection, alpn: str) -> None:
+        """Only under our own name for the application do the peers have control streams."""
+        self._events.append(Connected(alpn, peer.peer_fingerprint))
+        if alpn == ALPN:
+            self._control_stream = peer.get_next_available_stream_id(is_unidirectional=True)
+
+    def _is_control(self, stream_id: int) -> bool:
+        """Whether a stream is one of the two that are ours and not the application's."""
+        ours = self._control_stream
+        return ours is not None and stream_id in (ours, self._signalling.their_stream)
+
+    def _accuse(self, problem: str) -> None:
+        """The peer broke the protocol between us. Nothing more is sent on a control stream, which
+        may not be there for it."""
+        self._connected_peer.close(error_code=0x1, reason_phrase=problem)
+        self._over(Closed(0x1, problem))
 
     def _over(self, event: Closed) -> None:
         self._closed = True
@@ -369,11 +380,6 @@ class Endpoint(ABC):
         self._keepalive_at = None
         self.direct.stop()
         self._events.append(event)
-
-    def _connected(self, peer: Connection, alpn: str) -> None:
-        """Only under our own name for the application do the peers have control streams."""
-        if alpn == ALPN:
-            self._control_stream = peer.get_next_available_stream_id(is_unidirectional=True)
 
     def _look_for_direct_path(self) -> None:
         """The dialer opens the first round, when enough has gone through the relay."""
@@ -398,16 +404,17 @@ class Endpoint(ABC):
         self._send_control(self._signalling.begin(number, self.relay.observed))
 
     def _send_control(self, message: bytes) -> None:
-        assert self._peer is not None
-        assert self._control_stream is not None
-        self._peer.send_stream_data(self._control_stream, message)
+        peer, stream_id = self._connected_peer, self._control_stream
+        assert stream_id is not None
+        if not peer.is_refused(stream_id):  # of which we are about to hear
+            peer.send_stream_data(stream_id, message)
 
     def _receive_control(self, data: bytes, now: float) -> None:
         assert self._peer is not None
         try:
             rounds = self._signalling.receive(data, self.relay.observed, now)
         except RemoteProtocolError as error:
-            self._peer.close(error_code=0x1, reason_phrase=str(error))
+            self._accuse(str(error))
             return
         for one in rounds:
             match one:
@@ -432,25 +439,23 @@ class Endpoint(ABC):
 
     def _obey(self, command: Command, now: float) -> None:
         assert self._peer is not None
-        match command.kind:
-            case CommandKind.PROBE:
-                assert command.address is not None
-                if self._peer.address == command.address:
+        match command:
+            case Command(CommandKind.PROBE, TransportAddress() as address):
+                if self._peer.address == address:
                     # We never got away from it, for want of a connection ID.
                     self._return_pending = False
-                    self.direct.moved(command.address, now)
+                    self.direct.moved(address, now)
                 else:
-                    self._peer.probe(command.address)
-            case CommandKind.ABANDON:
-                assert command.address is not None
-                self._peer.abandon_probe(command.address)
-            case CommandKind.RETURN:
+                    self._peer.probe(address)
+            case Command(CommandKind.ABANDON, TransportAddress() as address):
+                self._peer.abandon_probe(address)
+            case Command(CommandKind.RETURN):
                 self._return_pending = True
-            case CommandKind.SEARCH:
+            case Command(CommandKind.SEARCH):
                 self._send_control(self._signalling.search(self.direct.round, self.direct.offer))
-            case CommandKind.REFRESH:
+            case Command(CommandKind.REFRESH):
                 self.relay.refresh(now)
-            case CommandKind.NEW_ROUND:
+            case Command(CommandKind.NEW_ROUND):
                 self._begin_round(self.direct.round)
 
     def _return_to_relay(self, now: float) -> None:
@@ -488,9 +493,3 @@ class Endpoint(ABC):
             self._requested += REGISTER_STEP
             oldest = 1 if self._peer is None else self._peer.oldest_id
             self.relay.register(self._requested, oldest)
-
-    def _count(self, size: int, address: TransportAddress) -> None:
-        if address == self.config.relay:
-            self.bytes.relayed += size
-        else:
-            self.bytes.direct += size

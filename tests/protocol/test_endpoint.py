@@ -1,6 +1,7 @@
 """Dialer and accepter through a real relay machine, in virtual time."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -21,6 +22,7 @@ from quicpipe_lab.protocol.events import (
     StreamBroken,
     StreamRefused,
 )
+from quicpipe_lab.protocol.quic import Connection
 from quicpipe_lab.protocol.quic_configuration import standard_configuration
 from quicpipe_lab.protocol.relay_leg import (
     KEEPALIVE_S,
@@ -76,6 +78,21 @@ def test_wrong_peer_is_refused() -> None:
     assert pair.world.run(10, lambda: bool(pair.received["alice"].of(Closed)))
     assert not pair.received["alice"].of(Connected)
     assert "certificate" in pair.received["alice"].of(Closed)[0].reason
+
+
+def test_nothing_is_taken_from_a_wrong_peer() -> None:
+    """A server may send at once (RFC 9001, 5.7); all of it comes before the dialer sends again."""
+    pair = Pair(HOME, HOME, peer_fingerprint="00" * 32, oob_delay_s=3600.0).start()
+    assert pair.world.run(10, lambda: pair.both(RelayRegistered))
+    (ready,) = pair.received["alice"].of(InitialReady)
+    now = pair.world.now
+    pair.accepter.accept(ready.packet, now)
+    pair.accepter.send_stream_data(1, b"trust me")
+    for data, to in pair.accepter.datagrams_to_send(now):
+        assert to == RELAY
+        pair.dialer.receive_datagram(data, RELAY, now)
+    events = list(iter(pair.dialer.next_event, None))
+    assert [type(one) for one in events] == [Closed]
 
 
 def test_wrong_relay_is_refused() -> None:
@@ -243,6 +260,39 @@ def test_a_long_wrong_control_message_ends_the_connection_and_not_the_program() 
     pair.world.pump("alice")
     assert pair.world.run(20, lambda: pair.both(Closed))
     assert "not an address" in pair.received["alice"].of(Closed)[0].reason
+
+
+@pytest.mark.parametrize("ends_it", [Connection.stop_stream, Connection.reset_stream])
+@pytest.mark.parametrize("rude", ["alice", "bob"])
+def test_a_control_stream_given_up_ends_the_connection_and_not_the_program(
+    rude: str, ends_it: Callable[[Connection, int, int], None]
+) -> None:
+    pair = Pair(HOME, HOME).connect()
+    assert pair.run_until_direct()
+    machine = pair.dialer if rude == "alice" else pair.accepter
+    theirs, ours = machine._signalling.their_stream, machine._control_stream
+    assert machine._peer is not None
+    assert ours is not None
+    ends_it(machine._peer, ours if ends_it is Connection.reset_stream else theirs, 5)
+    pair.world.pump(rude)
+    polite = pair.received["bob" if rude == "alice" else "alice"]
+    pair.world.drop = lambda *ends: "relay" not in ends[:2]  # another round would begin
+    assert pair.world.run(100, lambda: pair.both(Closed))
+    assert "control stream" in polite.of(Closed)[0].reason
+    assert not polite.of(StreamRefused)
+    assert not polite.of(StreamBroken)
+
+
+def test_a_round_that_comes_with_the_end_of_our_control_stream_is_not_answered() -> None:
+    """Both in one datagram: aioquic has reset the stream before we hear of the round."""
+    pair = Pair(HOME, HOME).connect()
+    assert pair.run_until_direct()
+    dialer = pair.dialer
+    assert dialer._peer is not None
+    dialer._begin_round(7)
+    dialer._peer.stop_stream(dialer._signalling.their_stream, 5)
+    pair.world.pump("alice")
+    assert pair.world.run(20, lambda: pair.both(Closed))
 
 
 def test_a_request_hook_speaks_another_relays_dialect() -> None:
