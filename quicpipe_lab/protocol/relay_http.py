@@ -21,6 +21,7 @@ from aioquic.quic.events import (
 )
 
 from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.protocol import http3
 from quicpipe_lab.protocol.quic import Connection
 from quicpipe_lab.protocol.wire import MAX_BODY_BYTES
 
@@ -68,6 +69,8 @@ class HttpConnection:
 
     def handle_events(self) -> None:
         """Take everything that the QUIC connection has to tell."""
+        if self._http is not None and http3.is_broken(self.quic):
+            self._http = None
         while (event := self.quic.next_event()) is not None:
             if isinstance(event, HandshakeCompleted):
                 self.is_established = True

@@ -25,6 +25,7 @@ from aioquic.quic.logger import QuicLogger
 
 from quicpipe_lab.errors import RemoteProtocolError
 from quicpipe_lab.model.address import TransportAddress
+from quicpipe_lab.protocol import http3
 from quicpipe_lab.protocol.connection_id import KEY_LENGTH, ConnectionIdGenerator
 from quicpipe_lab.protocol.error_names import transport_error
 from quicpipe_lab.protocol.events import (
@@ -369,6 +370,8 @@ class RelayLeg:
 
     def _handle_quic_events(self, now: float) -> None:
         assert self._quic is not None
+        if self._http is not None and http3.is_broken(self._quic):
+            self._http = None
         while (event := self._quic.next_event()) is not None:
             if isinstance(event, HandshakeCompleted):
                 if not self._trusted():

@@ -345,6 +345,23 @@ def test_settings_of_either_leg_are_the_users() -> None:
     assert pair.dialer.relay._quic.configuration.idle_timeout == 7.0
 
 
+def test_a_relay_that_refuses_a_critical_stream_is_left_and_found_again() -> None:
+    """The one for headers, to which HTTP/3 would write with the next request."""
+    pair = Pair(HOME, HOME, direct=False).connect()
+    for client in pair.relay._clients:
+        client.quic.stop_stream(6, 0x10C)
+        pair.relay._send_soon(client)
+    pair.world.pump("relay")
+    pair.world.run(0.1)
+    pair.dialer.relay.refresh(pair.world.now)
+    pair.world.pump("alice")
+    heard = pair.received["alice"]
+    assert pair.world.run(20, lambda: len(heard.of(RelayRegistered)) > 1)
+    other = pair.received["bob"]  # whose leg asks for nothing until it is connected anew
+    assert pair.world.run(20, lambda: len(other.of(RelayRegistered)) > 1)
+    assert "critical" in other.of(RelayLost)[0].problem
+
+
 def test_a_mailbox_request_survives_the_relay() -> None:
     """Who waits at the mailbox when the relay goes away still waits when it is back."""
     pair = Pair(HOME, HOME).start()

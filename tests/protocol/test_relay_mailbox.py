@@ -1,6 +1,7 @@
 """The relay's mailbox, asked by real clients."""
 
 import pytest
+from aioquic.h3.connection import ErrorCode
 
 from quicpipe_lab.protocol.relay_limits import RelayLimits
 from tests.protocol.relay_world import Network
@@ -154,3 +155,23 @@ def test_an_answer_given_up_before_its_question_costs_the_relay_nothing(path: st
     network.settle()
     assert polite.register(b"k" * 16, 4).status == 200
     assert rude.register(b"l" * 16, 4).status == 200
+
+
+@pytest.mark.parametrize("critical", [3, 7, 11])
+def test_who_refuses_a_critical_stream_ends_nobody_but_itself(critical: int) -> None:
+    """HTTP/3 would write to it: of a request that is reset by the same datagram (11), and the
+    headers of an answer (7)."""
+    network = Network()
+    rude, polite = network.client("203.0.113.1"), network.client("203.0.113.2")
+    rude.request("GET", PATH)
+    stream_id = rude.quic.open_stream()
+    rude.quic.send_stream_data(stream_id, b"\x01")
+    network.settle()
+    rude.quic.reset_stream(stream_id, 0x10C)
+    rude.quic.stop_stream(critical, 0x10C)
+    rude.quic._streams_queue.sort(key=lambda one: one.stream_id == critical)  # it comes last
+    network.settle()
+    assert polite.ask("PUT", PATH, b"for nobody").status == 201
+    network.advance(5)
+    assert rude.terminated is not None
+    assert rude.terminated.error_code == ErrorCode.H3_CLOSED_CRITICAL_STREAM
