@@ -125,7 +125,7 @@ class SimRun:
             draw,
             self._ended,
             with_qlog=backend.qlog,
-            fired=self._fired,
+            watch=self._invariants,
         )
         self.relay: RelayActor | None = None
         self.accepter: PeerActor | None = None
@@ -257,10 +257,6 @@ class SimRun:
     def _machine(self, node: str) -> Machine | None:
         actors = (self.relay, self.accepter, self.dialer)
         return next((one.machine for one in actors if one is not None and one.node == node), None)
-
-    def _fired(self, node: str, now: float) -> None:
-        if self._invariants is not None:
-            self._invariants.fired(node, now)
 
     def _judge(self) -> None:
         """Whether a failure was anybody's fault."""

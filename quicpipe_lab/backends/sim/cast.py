@@ -12,7 +12,7 @@ from quicpipe_lab.backends.journal import Journal
 from quicpipe_lab.backends.sim.actor import Ended, PeerActor, RelayActor
 from quicpipe_lab.backends.sim.application import Echo, Pipe
 from quicpipe_lab.backends.sim.clock import Clock
-from quicpipe_lab.backends.sim.driver import Driver, Fired
+from quicpipe_lab.backends.sim.driver import Driver, Watch
 from quicpipe_lab.backends.sim.identities import identity
 from quicpipe_lab.backends.sim.network import Network
 from quicpipe_lab.model.address import TransportAddress
@@ -49,9 +49,9 @@ class Cast:
         ended: Ended,
         *,
         with_qlog: bool,
-        fired: Fired = lambda _node, _now: None,
+        watch: Watch | None = None,
     ) -> None:
-        self._fired = fired
+        self._watch = watch
         self.traces: dict[str, Traces] = {}
         self._relay_addresses = [TransportAddress(one, RELAY_PORT) for one in scenario.relay_hosts]
         self._scenario = scenario
@@ -134,7 +134,7 @@ class Cast:
 
     def _driver(self, node: str, port: int = 0, address: str | None = None) -> Driver:
         host = self._network.host(node)
-        return Driver(self._clock, host, port, address, fired=self._fired)
+        return Driver(self._clock, host, port, address, watch=self._watch)
 
     def _relay_of(self, peer: str) -> TransportAddress:
         return TransportAddress(self._scenario.relay_host(peer), RELAY_PORT)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import Protocol
 
 from quicpipe_lab.backends.sim.clock import Clock, Scheduled
 from quicpipe_lab.backends.sim.network import SimHost
@@ -18,8 +19,14 @@ WAKE_UP_S = 50e-6
 is taken together."""
 
 
-Fired = Callable[[str, float], None]
-"""Told of every timer that went off: the node, and when."""
+class Watch(Protocol):
+    """Who looks at when a node's machine is called."""
+
+    def woken(self, node: str, since_s: float, now: float) -> None:
+        """It will be, for the first time since ``since_s``."""
+
+    def fired(self, node: str, now: float) -> None:
+        """It was, for its timer went off."""
 
 
 class Driver:
@@ -32,9 +39,10 @@ class Driver:
         port: int = 0,
         address: str | None = None,
         *,
-        fired: Fired = lambda _node, _now: None,
+        watch: Watch | None = None,
     ) -> None:
-        self._fired = fired
+        self._watch = watch
+        self._called_s = clock.now
         self._clock = clock
         self._host = host
         self._socket = self._bind(0, port, address)
@@ -60,6 +68,7 @@ class Driver:
     def turn(self) -> None:
         """Let the machine send and set its timer; call it after every call of the machine."""
         machine = self._driven
+        self._called_s = self._clock.now
         while not self._is_closed:
             for data, to in machine.datagrams_to_send(self._clock.now):
                 with suppress(OSError):  # no route: the network loses datagrams, and so may we
@@ -115,6 +124,8 @@ class Driver:
     def _take(self) -> None:
         self._waking = None
         machine = self._driven
+        if self._watch is not None:
+            self._watch.woken(self._host.name, self._called_s, self._clock.now)
         inbox, self._inbox = self._inbox, []
         for via, data, source in inbox:
             if via and isinstance(machine, Endpoint):
@@ -141,8 +152,11 @@ class Driver:
         self._alarm = None
         timer = self._driven.get_timer()
         if timer is not None and timer <= self._clock.now:
+            if self._watch is not None:
+                self._watch.woken(self._host.name, self._called_s, self._clock.now)
             self._driven.handle_timer(self._clock.now)
             self.turn()
-            self._fired(self._host.name, self._clock.now)
+            if self._watch is not None:
+                self._watch.fired(self._host.name, self._clock.now)
         else:
             self._set_alarm()

@@ -39,7 +39,7 @@ bound where nobody has answered lets others send there without limit."""
 OPEN_RELAY = "open-relay"
 """Only what comes from a bound address is forwarded, and only to one."""
 TIMER = "timer"
-"""No timer goes off again and again for nothing, and none is missing."""
+"""No timer goes off again and again for nothing, and none is missing or says too little."""
 NAMES = (DATA, LIVENESS, AMPLIFICATION, OPEN_RELAY, TIMER)
 
 Machine = Endpoint | Relay
@@ -51,6 +51,10 @@ _HEARTBEATS = 40
 _MOST_IDLE_ALARMS = 500
 _IDLE_ALARMS_S = 0.01
 _OVERDUE_S = 1.0
+_NAP_S = 0.05
+_SLEEP_S = 1.0
+"""A machine that is woken so long before its timer, or longer, has nothing to do. With less it may
+have: aioquic's pacing says when the next packet may go at the latest, which is within a second."""
 _LEASE_S = RelayLimits().idle_timeout_s + RelayLimits().linger_s + 10.0
 """A binding may outlive the last datagram from its address by so much: its connection's end, what
 it lingers, and probes that go unanswered."""
@@ -106,6 +110,24 @@ class Invariants:
             self._peers[event.node].rounds += 1
         elif event.node == self._relay_node:
             self._relay.hear(event)
+
+    def woken(self, node: str, since_s: float, now: float) -> None:
+        """A machine is called, which was not since ``since_s``. What its timer leaves out it does
+        all the same, as soon as anything else wakes it; only late, and where much goes on nobody
+        sees it. So it is woken once more, well before it wants to be: then it has nothing to do."""
+        machine = self._machine(node)
+        assert machine is not None
+        timer = machine.get_timer()
+        early_s = now if timer is None else min(now, timer - _SLEEP_S)
+        if early_s - since_s < _NAP_S:
+            return
+        machine.handle_timer(early_s)
+        sent, event = machine.datagrams_to_send(early_s), machine.next_event()
+        if sent or event is not None:
+            what = f"{len(sent)} datagrams to send" if event is None else type(event).__name__
+            raise InvariantBrokenError(
+                TIMER, f"{node} had {what} when it was woken, and would have slept on"
+            )
 
     def fired(self, node: str, now: float) -> None:
         """A machine's timer went off. That it does so without anything being sent or received is
