@@ -28,7 +28,16 @@ class _Lease:
     """``connection_ids`` are those from index ``first`` on. ``address`` is None while they are
     bound to none. ``client`` is None once that is gone."""
 
-    __slots__ = ("address", "client", "connection_ids", "first", "ids", "key", "left_s")
+    __slots__ = (
+        "address",
+        "client",
+        "connection_ids",
+        "first",
+        "ids",
+        "is_expiring",
+        "key",
+        "left_s",
+    )
 
     def __init__(self, key: bytes, ids: ConnectionIdGenerator) -> None:
         self.key = key
@@ -38,6 +47,9 @@ class _Lease:
         self.address: TransportAddress | None = None
         self.client: Hashable | None = None
         self.left_s = 0.0
+        self.is_expiring = False
+        """Whether it is among those that are looked at when their time may be over: once, however
+        often clients come and leave."""
 
     def window(self, num: int, first: int) -> tuple[int, tuple[bytes, ...], int, int]:
         """What a registration leaves: the first index, the IDs that stay, and from which index
@@ -127,7 +139,8 @@ class Registrar:
         """End the leases whose time is over."""
         while self._expiring and self._expiring[0][0] <= now:
             _, _, lease = heapq.heappop(self._expiring)
-            if lease.client is not None or self._leases.get(lease.key) is not lease:
+            lease.is_expiring = False
+            if lease.client is not None:
                 continue
             # Only what the address itself sends is a sign of life. Were what is sent *to* it one
             # as well, its peer could hold it bound for ever, whoever has that address by then.
@@ -175,4 +188,6 @@ class Registrar:
         self.events.append(Unbound(connection_ids, lease.address))
 
     def _expire_later(self, lease: _Lease, at_s: float) -> None:
-        heapq.heappush(self._expiring, (at_s, next(self._order), lease))
+        if not lease.is_expiring:
+            lease.is_expiring = True
+            heapq.heappush(self._expiring, (at_s, next(self._order), lease))

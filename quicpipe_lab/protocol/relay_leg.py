@@ -240,7 +240,7 @@ class RelayLeg:
         """Take leave of the relay."""
         self._closing = True
         self._challenger = self._unanswered_since = self._attempt_ends_at = None
-        self._ask_again_at = None
+        self._ask_again_at = self._retry_at = self._keepalive_at = None
         if self._quic is not None:
             self._quic.close(error_code=0x100)  # H3_NO_ERROR (RFC 9114, 8.1)
 

@@ -362,6 +362,19 @@ def test_a_relay_that_refuses_a_critical_stream_is_left_and_found_again() -> Non
     assert "critical" in other.of(RelayLost)[0].problem
 
 
+def test_who_has_left_does_not_look_for_its_relay_any_more() -> None:
+    pair = Pair(HOME, HOME, direct=False).connect()
+    pair.world.drop = lambda *ends: "relay" in ends[:2]
+    assert pair.world.run(120, lambda: pair.both(RelayLost))
+    pair.dialer.close()
+    pair.world.pump("alice")
+    assert pair.world.run(120, lambda: pair.dialer.get_timer() is None)
+    before = len(pair.received["alice"].of(RelayLost))
+    pair.world.run(600)
+    assert len(pair.received["alice"].of(RelayLost)) == before
+    assert pair.dialer.get_timer() is None
+
+
 def test_a_mailbox_request_survives_the_relay() -> None:
     """Who waits at the mailbox when the relay goes away still waits when it is back."""
     pair = Pair(HOME, HOME).start()

@@ -388,6 +388,22 @@ def test_leases_leave_nothing_behind() -> None:
     assert network.relay.get_timer() is None
 
 
+def test_a_lease_is_looked_at_once_however_often_its_client_comes_and_leaves() -> None:
+    network = Network()
+    for _ in range(20):
+        client = network.client()
+        assert client.register(KEY, 4).status == 200
+        client.quic.close()
+        network.settle()
+        network.clients.remove(client)
+        network.advance(1.0)
+    assert len(network.relay._registrar._expiring) == 1
+    network.advance(58.0)
+    assert network.bound_to(KEY) is not None  # since the last one left
+    network.advance(70)
+    assert network.relay.get_timer() is None
+
+
 class TestMoving:
     """An address that is not validated is not bound, whoever claims it."""
 
