@@ -434,7 +434,7 @@ def _line_below_header(text: str, table: str, index: int, key: str | None) -> in
 
 def _line_of_value(text: str, name: str, index: int) -> int | None:
     """``name =``, or the index-th element of its list."""
-    key = re.search(rf"^\s*{re.escape(name)}\s*=\s*", text, re.MULTILINE)
+    key = re.search(rf"^[ \t]*{re.escape(name)}[ \t]*=[ \t]*", text, re.MULTILINE)
     if key is None:
         return None
     offsets = list(_elements(text, key.end())) if text[key.end() :].startswith("[") else []
@@ -442,7 +442,14 @@ def _line_of_value(text: str, name: str, index: int) -> int | None:
     return text.count("\n", 0, found) + 1
 
 
-_TOKEN = re.compile(r"#.*|\"(?:\\.|[^\"\n])*\"|'[^'\n]*'|\S")
+_TOKEN = re.compile(
+    r"#.*"
+    r"|\"{3}(?:\\[\s\S]|[^\\])*?\"{3}|'{3}[\s\S]*?'{3}"
+    r"|\"(?:\\.|[^\"\\\n])*\"|'[^'\n]*'"
+    r"|\S"
+)
+"""A comment, one of TOML's four kinds of strings, or a character. No text matches in two ways: of
+those there would be ever more to try."""
 
 
 def _elements(text: str, start: int) -> Iterator[int]:

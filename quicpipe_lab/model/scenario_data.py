@@ -74,10 +74,11 @@ def scenario_from_data(data: Any) -> Scenario:
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise ScenarioError("", f"not a scenario of format {FORMAT}")
     texts = [data.get(key) for key in ("name", "topology_name")]
-    if not all(isinstance(text, str) for text in texts) or not isinstance(data["scenario"], dict):
+    table = data.get("scenario")
+    if not all(isinstance(text, str) for text in texts) or not isinstance(table, dict):
         raise ScenarioError("", "not a scenario")
     name, topology_name = map(str, texts)
-    scenario = scenario_from_table(data["scenario"], name)
+    scenario = scenario_from_table(table, name)
     return replace(scenario, topology=replace(scenario.topology, name=topology_name))
 
 

@@ -150,6 +150,14 @@ def test_what_is_refused(change: dict[str, Any], says: str) -> None:
         scenario_from_data([])
 
 
+@pytest.mark.parametrize("key", ["format", "name", "topology_name", "scenario"])
+def test_what_lacks_a_part_is_no_scenario(key: str) -> None:
+    data = scenario_to_data(resources.find_scenario("nat-to-nat"))
+    del data[key]
+    with pytest.raises(ScenarioError, match="not a scenario"):
+        scenario_from_data(data)
+
+
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     fifo = tmp_path / "scenario.json"
     os.mkfifo(fifo)
