@@ -4,6 +4,8 @@ import contextlib
 import os
 import pwd
 import random
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ import pytest
 
 from quicpipe_lab.backends.netns.registry import Visit, running_labs
 from quicpipe_lab.errors import LabEndedError
-from tests.lab_cli import Place, place_of_our_own
+from tests.lab_cli import Place, Screen, place_of_our_own
 from tests.nobody import UID, python_of_nobody
 
 pytestmark = pytest.mark.netns
@@ -74,6 +76,39 @@ def test_program(place: Place, command: str, moment: int) -> None:
         program.communicate()
         place.await_processes(before)
         assert len(place.labs()) == 1
+
+
+def test_a_terminal_does_not_stay_raw(place: Place) -> None:
+    """Behind a script, that is: shells at a terminal look after it themselves."""
+    with place.lab("one-home"):
+        before = len(place.processes())
+        visit = shlex.join(place.argv("exec", "alice", "--", "sh", "-c", "echo on; sleep 1000"))
+        script = f"(echo pid $BASHPID; exec {visit}); until stty -a | grep -q ' icanon'; do :; done"
+        with Screen(f"{script}; stty -a; echo done", place.env) as screen:
+            screen.expect("pid ")
+            pid = int(screen.expect("\n"))
+            screen.expect("on")
+            os.kill(pid, signal.SIGKILL)
+            said = screen.expect("done")
+        assert {"isig", "icanon", "echo", "opost"} <= set(said.split())
+        place.await_processes(before)
+
+
+def test_a_shells_own_editing_goes_on(place: Place) -> None:
+    with place.lab("one-home"):
+        visit = shlex.join(
+            place.argv("exec", "alice", "--", "sh", "-c", "echo $((40+2)); sleep 1000")
+        )
+        with Screen("PS1='next> ' bash --norc -i", place.env) as screen:
+            screen.expect("next> ")
+            screen.type(f"(echo p$((1))=$BASHPID; exec {visit})\r")
+            screen.expect("p1=")
+            pid = int(screen.expect("\r\n"))
+            screen.expect("42")
+            os.kill(pid, signal.SIGKILL)
+            screen.expect("next> ")
+            screen.type("echo $((1+2))\x02\x02\x083\r")  # two to the left, and 3 in place of 2
+            screen.expect("4\r\n")
 
 
 @pytest.mark.parametrize("moment", range(_MOMENTS))

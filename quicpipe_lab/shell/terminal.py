@@ -13,10 +13,11 @@ import socket
 import struct
 import termios
 import time
-import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
+
+from quicpipe_lab.shell.raw_mode import RawMode
 
 _FORWARDED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _CHUNK_SIZE_BYTES = 65536
@@ -34,9 +35,9 @@ class Terminal:
     def __init__(self, outer: int, outer_output: int) -> None:
         self._outer = outer
         self._outer_output = outer_output
-        self._before = termios.tcgetattr(outer)
+        self._raw_mode = RawMode(outer)
         self.master, self.slave = os.openpty()
-        termios.tcsetattr(self.slave, termios.TCSANOW, self._before)
+        termios.tcsetattr(self.slave, termios.TCSANOW, self._raw_mode.before)
         os.set_blocking(self.master, False)
         self._typed = bytearray()
         self._master_is_open = True
@@ -53,13 +54,12 @@ class Terminal:
     ) -> None:
         self._close_slave()
         os.close(self.master)
-        with contextlib.suppress(termios.error):  # where it is gone
-            termios.tcsetattr(self._outer, termios.TCSADRAIN, self._before)
+        self._raw_mode.leave()
 
     def start(self) -> None:
         """The program is running and holds its end."""
         self._close_slave()
-        tty.setraw(self._outer)
+        self._raw_mode.enter()
 
     def follow_size(self) -> None:
         """Make the program's window as large as ours; it gets SIGWINCH where that is a change."""
