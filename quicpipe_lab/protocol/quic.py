@@ -13,7 +13,6 @@ from aioquic.quic.congestion.base import create_congestion_control
 from aioquic.quic.connection import (
     END_STATES,
     Limit,
-    QuicConnection,
     QuicConnectionState,
     QuicNetworkPath,
 )
@@ -30,10 +29,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.model.address import TransportAddress
-from quicpipe_lab.protocol.connection_id import (
-    LAST_INDEX,
-    ConnectionIdGenerator,
-)
+from quicpipe_lab.protocol.connection_id import LAST_INDEX, ConnectionIdGenerator
+from quicpipe_lab.protocol.quiet import QuietConnection
 
 RandomBytes = Callable[[int], bytes]
 """A source of randomness: from a number of bytes to that many."""
@@ -50,7 +47,7 @@ class RetryTokens(QuicRetryTokenHandler):
         self._aead = AESGCM(random(16))
 
 
-class Connection(QuicConnection):
+class Connection(QuietConnection):
     """A QUIC connection with IDs from a generator, a pinned peer and paths that the owner chooses.
 
     ``original_destination_connection_id`` is given for a server and only there, and
@@ -124,6 +121,7 @@ class Connection(QuicConnection):
         self._remote_active_connection_id_limit = limit
         for entry in self._host_cids[known:]:
             entry.cid = self._ids.next()
+            self.stir()
 
     # The peer's identity and the handshake
 
@@ -173,6 +171,7 @@ class Connection(QuicConnection):
         the relay, with which it has a connection of its own.
         """
         self._network_paths[0].is_validated = True
+        self.stir()
 
     def probe(self, address: TransportAddress) -> bool:
         """Client: validate another address of the server and move there once it answers.
@@ -187,6 +186,7 @@ class Connection(QuicConnection):
             raise LocalProtocolError(f"{address} is the address in use")
         if path is not None and path.peer_cid is not None and not path.is_validated:
             path.local_challenge_sent = False
+            self.stir()
             return True
         spare = min(len(self._peer_cid_available), len(self._host_cids) - 1)
         if not self.is_confirmed or spare < 2:
@@ -196,6 +196,7 @@ class Connection(QuicConnection):
         path = QuicNetworkPath(tuple(address))
         path.peer_cid = self._peer_cid_available.pop(0)
         self._add_network_path(path)
+        self.stir()
         return True
 
     def abandon_probe(self, address: TransportAddress) -> None:
@@ -204,6 +205,7 @@ class Connection(QuicConnection):
             if path.addr == address and path.peer_cid is not None:
                 self._network_paths.remove(path)
                 self._retire_peer_cid(path.peer_cid)
+                self.stir()
 
     def return_to(self, address: TransportAddress, now: float) -> bool:
         """Client: move at once to an address that was validated before.
@@ -229,6 +231,7 @@ class Connection(QuicConnection):
         at once, or a PING."""
         self._loss._pto_count = 0
         self._loss.reschedule_data(now=now)
+        self.stir()
 
     # The end
 
@@ -253,6 +256,9 @@ class Connection(QuicConnection):
             if datagrams and not self._network_paths[0].can_send(0):
                 datagrams = []
             self._farewell = datagrams
+        if self._pacing_at is not None:
+            # What is held back may go at the next occasion, before that time.
+            self.stir()
         return datagrams
 
     @property
@@ -335,6 +341,7 @@ class Connection(QuicConnection):
     def resume(self, stream_id: int) -> None:
         """What had come on a stream was taken."""
         self._paused.pop(stream_id, None)
+        self.stir()
 
     # aioquic doubles both windows with use, whether or not anybody takes the data: a slow reader
     # would find all of a large transfer in its memory. Here they follow what was taken, a window
