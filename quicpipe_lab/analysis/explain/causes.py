@@ -29,6 +29,7 @@ class Cause(StrEnum):
     PORTS_BLOCKED = "ports-blocked"
     PUNCHES_LOST = "punches-lost"
     DIRECT_PATH_DIED = "direct-path-died"
+    FOUND_TOO_LATE = "found-too-late"
     NOT_TRIED = "not-tried"
     RELAYED = "relayed"
     # failed
@@ -108,6 +109,9 @@ SENTENCES: Mapping[Cause, str] = {
     Cause.DIRECT_PATH_DIED: (
         "the direct path fell silent {silence_s} s before {at_s} s into the run{why}, and none"
         " was found again"
+    ),
+    Cause.FOUND_TOO_LATE: (
+        "the direct path was found {late_s} s after the last step was done, when the outcome stood"
     ),
     Cause.NOT_TRIED: "no direct path was tried: {why}",
     Cause.RELAYED: "no punch was answered, and {why}",

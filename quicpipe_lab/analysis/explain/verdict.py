@@ -8,6 +8,7 @@ from quicpipe_lab.analysis.explain.expired import expired
 from quicpipe_lab.analysis.explain.facts import Facts, Peer
 from quicpipe_lab.analysis.explain.failed import why_failed
 from quicpipe_lab.analysis.explain.forgotten import forgotten
+from quicpipe_lab.analysis.run_files import LAB
 from quicpipe_lab.model.nat import (
     FilteringBehavior,
     FilterScope,
@@ -68,10 +69,16 @@ def _not_tried(facts: Facts) -> Verdict | None:
 
 
 def _died(facts: Facts) -> Verdict | None:
-    """It was direct once."""
+    """It was direct once, or became so when nobody looked any more: see ``backends/summary.py``."""
     changes = facts.run.named("path-changed", facts.dialer.name)
-    if not any(event.data["direct"] for event in changes):
+    moved = next((event.t_s for event in changes if event.data["direct"]), None)
+    if moved is None:
         return None
+    last = facts.first("steps-done", LAB)
+    if last is not None:
+        changes = [event for event in changes if event.t_s <= last.t_s]
+        if last.t_s < moved:
+            return _relayed(Cause.FOUND_TOO_LATE, late_s=f"{moved - last.t_s:.3f}")
     silent = facts.run.named("direct-silent")
     at_s = changes[-1].t_s
     expired = _expired(facts)

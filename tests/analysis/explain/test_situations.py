@@ -122,6 +122,11 @@ EARLY = {("nat-b", "bob"): (SLOW, SLOW)}
             {},
         ),
         (
+            two_homes(HOME, HOME, steps=(Transfer(1000),), expect=Outcome.RELAYED),
+            Cause.FOUND_TOO_LATE,
+            {},
+        ),
+        (
             two_homes(
                 HOME,
                 HOME,
