@@ -71,10 +71,10 @@ def own_candidates(
     hosts: Iterable[TransportAddress], observed: TransportAddress | None
 ) -> tuple[TransportAddress, ...]:
     """What to tell the peer: host addresses first, then where the relay saw us."""
-    ordered = [*hosts, *([observed] if observed else [])]
-    return tuple(dict.fromkeys(one for one in ordered if scope(one.host) is not None))[
-        :MAX_SIGNALLED
-    ]
+    seen = [] if observed is None or scope(observed.host) is None else [observed]
+    fitting = [one for one in dict.fromkeys(hosts) if scope(one.host) is not None]
+    # Of many host addresses some are left out, and never the one that peers elsewhere reach us at.
+    return tuple(dict.fromkeys([*fitting[: MAX_SIGNALLED - len(seen)], *seen]))
 
 
 def search_target(

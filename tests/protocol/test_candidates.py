@@ -125,6 +125,12 @@ def test_own_candidates_name_hosts_first_and_each_once() -> None:
     assert own_candidates([TransportAddress("0.0.0.0", 5)], None) == ()
 
 
+def test_where_the_relay_sees_us_is_told_however_many_addresses_a_host_has() -> None:
+    hosts = [TransportAddress(f"192.168.0.{number}", 5) for number in range(1, 9)]
+    assert own_candidates(hosts, HERE) == (*hosts[: MAX_SIGNALLED - 1], HERE)
+    assert own_candidates(hosts, None) == tuple(hosts[:MAX_SIGNALLED])
+
+
 @given(st.lists(st.tuples(st.text(max_size=20), st.integers()), max_size=20))
 def test_arbitrary_candidates_never_raise(theirs: list[tuple[str, int]]) -> None:
     for one in accept(*theirs):
