@@ -16,7 +16,13 @@ from quicpipe_lab.backends.sim.application import Pipe
 from quicpipe_lab.backends.sim.cast import Cast
 from quicpipe_lab.backends.sim.clock import Clock as VirtualClock
 from quicpipe_lab.backends.sim.identities import EPOCH
-from quicpipe_lab.backends.sim.invariants import LIVENESS, TIMER, Invariants, Machine
+from quicpipe_lab.backends.sim.invariants import (
+    LIVENESS,
+    TIMER,
+    InvariantBrokenError,
+    Invariants,
+    Machine,
+)
 from quicpipe_lab.backends.sim.liveness import Liveness
 from quicpipe_lab.backends.sim.network import Network
 from quicpipe_lab.backends.sim.node import FrameSeen, Observe
@@ -270,6 +276,11 @@ class SimRun:
                 f"invariant broken: {record.broken}: {record.failure}, though {verdict}"
             )
 
+    def _judge_loss(self, event: Event) -> None:
+        verdict = self._liveness.relay_verdict(self.now)
+        if verdict is not None:
+            raise InvariantBrokenError(LIVENESS, f"{event.node} lost the relay, though {verdict}")
+
     def _publish(self, message: bytes) -> None:
         self._script.carry(message, self._start_accepter)
 
@@ -291,6 +302,8 @@ class SimRun:
         self._is_stirred = True
         if self._invariants is not None:
             self._invariants.hear(event)
+            if event.name == "relay-lost":
+                self._judge_loss(event)
         self._watch(event)
 
     def _write_files(self, run_dir: Path) -> None:

@@ -61,6 +61,12 @@ class Liveness:
             return None
         return f"there was a path for {now - since_s:.0f} s"
 
+    def relay_verdict(self, now: float) -> str | None:
+        """What to say of a peer that loses the relay now, if it should not: it stays warm."""
+        if not self._is_judged or self._relayed_s is None or now - self._relayed_s < PATIENCE_S:
+            return None
+        return f"there was a way to it for {now - self._relayed_s:.0f} s"
+
     # Parts
 
     @property

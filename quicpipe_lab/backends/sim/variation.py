@@ -32,7 +32,8 @@ _DEADLINE_S = 7200.0
 _MOST_BYTES = 131_072
 """Of all transfers of the scenario's own: more makes runs longer, and finds no more."""
 _LAST_BYTES = 16_384
-_HORIZONS_S = (1.0, 10.0, 60.0)
+_HORIZONS_S = (1.0, 10.0, 60.0, 300.0)
+"""In the longest there are minutes of silence, for which keepalives are there."""
 _MOST_CHANGES = 6
 _LEAST_S = 0.001
 

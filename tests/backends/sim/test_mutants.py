@@ -8,6 +8,7 @@ import pytest
 from quicpipe_lab.backends.sim.invariants import AMPLIFICATION, LIVENESS, TIMER
 from quicpipe_lab.backends.sim.trial import QUIET, try_out
 from quicpipe_lab.backends.sim.variation import vary
+from quicpipe_lab.model.scenario import Idle, Outcome, WaitFor
 from quicpipe_lab.resources import find_scenario
 from tests.backends.sim.mutants import MUTANTS
 
@@ -18,8 +19,6 @@ from tests.backends.sim.mutants import MUTANTS
         # Anything else that wakes the machine hides these: they are only late.
         ("direct: retry", TIMER),
         ("direct: heartbeat", TIMER),
-        ("endpoint: keepalive", TIMER),
-        ("leg: keepalive", TIMER),
         ("never punches again", LIVENESS),
         ("no death of a path", AMPLIFICATION),
     ],
@@ -28,6 +27,28 @@ def test_a_fault_is_found(name: str, invariant: str, tmp_path: Path) -> None:
     done = MUTANTS[name].explored(3, tmp_path / "found.toml")
     assert done.found is not None, done
     assert done.found.trial.broken == invariant
+
+
+@pytest.mark.parametrize(
+    ("name", "invariant", "says"),
+    [
+        ("endpoint: keepalive", TIMER, "when it was woken, and would have slept on"),
+        ("leg: keepalive", TIMER, "when it was woken, and would have slept on"),
+        ("no keepalive at the relay", LIVENESS, "lost the relay, though there was a way to it"),
+        ("no keepalive of the peer", LIVENESS, "Idle timeout, though there was a path"),
+    ],
+)
+def test_silence_is_when_keepalives_are_missed(
+    name: str, invariant: str, says: str, tmp_path: Path
+) -> None:
+    """The search has minutes of it, in a quarter of all seeds."""
+    steps = WaitFor(path=Outcome.DIRECT), Idle(250.0)
+    named = find_scenario("nat-to-nat")
+    silent = replace(named, steps=steps, direct_after_bytes=0, deadline_s=600.0)
+    done = MUTANTS[name].explored(3, tmp_path / "found.toml", silent)
+    assert done.found is not None, done
+    assert done.found.trial.broken == invariant
+    assert says in str(done.found.trial.failure)
 
 
 @pytest.mark.parametrize("name", ["nat-to-nat", "relayed"])
