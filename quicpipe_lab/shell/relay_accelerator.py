@@ -50,6 +50,8 @@ class SenderCounters(Protocol):
     def bytes(self) -> int: ...
     @property
     def last_seen_s(self) -> float: ...
+    @property
+    def tag(self) -> int: ...
 
 
 class KernelTable(Protocol):
@@ -157,7 +159,8 @@ class RelayAccelerator:
         self.restored = 0
         """IDs that the kernel asked for and got."""
         self._filter = table
-        self._sent: dict[TransportAddress, tuple[int, int]] = {}
+        self._sent: dict[int, tuple[int, int]] = {}
+        """By tag: an address that was unbound and bound again begins anew."""
         self._passing: set[TransportAddress] = set()
         self._next_s: float | None = None
         self._refresh = refresh
@@ -199,10 +202,8 @@ class RelayAccelerator:
         is_active = False
         for source in self._filter.senders():
             address = source.address
-            self._sent[address] = sent = source.packets, source.bytes
-            packets, size_bytes = before.get(address, (0, 0))
-            if sent[0] < packets:  # unbound and bound again in between: its counters began anew
-                packets, size_bytes = 0, 0
+            self._sent[source.tag] = sent = source.packets, source.bytes
+            packets, size_bytes = before.get(source.tag, (0, 0))
             sender = relay.sender(address)
             if sent[0] == packets or sender is None:
                 continue
@@ -247,8 +248,8 @@ class RelayAccelerator:
         }
 
     def _set_passing(self, address: TransportAddress, passing: bool) -> None:
-        if passing == (address in self._passing):
-            return
+        # Told again where we know it already: an address that was unbound and bound again in
+        # between is one that the filter holds nothing against.
         self._filter.set_source_passing(address, passing)
         if passing:
             self._passing.add(address)

@@ -58,12 +58,14 @@ class BindingCounters(NamedTuple):
 
 
 class SenderCounters(NamedTuple):
-    """What was forwarded from one address that has bindings."""
+    """What was forwarded from one address that has bindings. ``tag``: another one where it has lost
+    all of them in between, and counting began anew."""
 
     address: TransportAddress
     packets: int
     bytes: int
     last_seen_s: float
+    tag: int
 
 
 def memory_bytes(capacity: int, cpus: int | None = None) -> int:
@@ -222,7 +224,7 @@ class BindingTable:
     def senders(self) -> list[SenderCounters]:
         """All addresses with bindings, in no order."""
         return [
-            SenderCounters(address, *self._sender_records.counters(sender.slot))
+            SenderCounters(address, *self._sender_records.counters(sender.slot), sender.tag)
             for address, sender in self._senders.items()
         ]
 

@@ -33,6 +33,7 @@ class Sent:
     packets: int
     bytes: int
     last_seen_s: float
+    tag: int
 
 
 @dataclass
@@ -58,10 +59,17 @@ class Table:
         if len(self.bound | new) > self.capacity:
             raise QuicpipeLabError("full")
         self.bound |= new
+        self._forget_senders()
 
     def remove_redirect(self, connection_id: bytes) -> None:
         self.before_removal()
         self.bound.pop(connection_id, None)
+        self._forget_senders()
+
+    def _forget_senders(self) -> None:
+        """Of an address without bindings nothing is known."""
+        self.passing &= set(self.bound.values())
+        self.sent = {one: sent for one, sent in self.sent.items() if one in self.bound.values()}
 
     def read_rejected(self) -> list[Report]:
         reports, self.reports = self.reports, []
@@ -98,6 +106,7 @@ class World(Network):
         self.table = Table(capacity)
         self.accelerator = RelayAccelerator(self.table, PORT, self.limits.bindings)
         self.delivering: Callable[[], None] = lambda: None
+        self.tags = itertools.count(1)
         super().__init__(store=self.accelerator.store, limits=self.limits)
 
     def _deliver(self, data: bytes, address: TransportAddress) -> None:
@@ -106,9 +115,11 @@ class World(Network):
 
     def kernel_forwards(self, source: TransportAddress, packets: int, size_bytes: int) -> None:
         """So many more, just now."""
-        before = self.table.sent.get(source, Sent(source, 0, 0, 0.0))
+        before = self.table.sent.get(source)
+        if before is None:
+            before = Sent(source, 0, 0, 0.0, next(self.tags))
         sent = before.packets + packets, before.bytes + size_bytes
-        self.table.sent[source] = Sent(source, *sent, self.now)
+        self.table.sent[source] = Sent(source, *sent, self.now, before.tag)
 
     def account(self) -> bool:
         return self.accelerator.account(self.relay, self.now)
@@ -198,6 +209,26 @@ def test_who_sends_too_much_through_the_kernel_comes_up_until_it_has_rested() ->
     world.advance(0.2)
     world.account()
     assert world.table.passing == set()
+
+
+def test_who_goes_and_comes_again_before_it_is_looked_at_is_held_to_its_rate_all_the_same() -> None:
+    """The kernel has nothing against an address that is new to it, whatever we knew of it."""
+    world = World(limits=RelayLimits(packets_per_s=1000, burst_s=0.1))
+    client = world.client()
+    client.register(KEY, 1)
+    here = client.address
+    world.kernel_forwards(here, 1001, 100_100)
+    world.account()
+    assert world.table.passing == {here}
+    for address in (here._replace(port=6000), here):
+        client.address = address
+        client.quic.send_ping(1)
+        world.settle()
+    assert world.table.bound == dict.fromkeys(ids(KEY, 1), here)
+    assert world.table.passing == set()
+    world.kernel_forwards(here, 1001, 100_100)  # as many as before
+    world.account()
+    assert world.table.passing == {here}
 
 
 def test_counters_that_began_anew_are_counted_from_there() -> None:
