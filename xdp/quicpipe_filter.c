@@ -62,19 +62,26 @@ BPF_F_TABLE("percpu_array", u32, u64, counters, QUICPIPE_REASONS, 0); // by enum
 QUICPIPE_INLINE int is_ours(const struct quicpipe_config *config,
                             const struct quicpipe_packet *packet)
 {
+    const __be32 *to;
     int i;
 
     if (packet->ethernet->h_dest[0] & 1) // to a group: no address to answer from
         return 0;
+    // Address 0 is nobody's; in the configuration it stands where there are fewer than 8 hosts.
     if (packet->is_ipv4) {
+        if (!packet->ipv4->daddr)
+            return 0;
 #pragma unroll
         for (i = 0; i < QUICPIPE_HOSTS; i++)
             if (config->hosts4[i] == packet->ipv4->daddr)
                 return 1;
     } else {
+        to = packet->ipv6->daddr.in6_u.u6_addr32;
+        if (!(to[0] | to[1] | to[2] | to[3]))
+            return 0;
 #pragma unroll
         for (i = 0; i < QUICPIPE_HOSTS; i++)
-            if (same_host(config->hosts6[i], packet->ipv6->daddr.in6_u.u6_addr32))
+            if (same_host(config->hosts6[i], to))
                 return 1;
     }
     return config->any_host;

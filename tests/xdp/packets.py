@@ -170,6 +170,8 @@ CORPUS: dict[str, Case] = {
     "another port over IPv6": Case(frame(with_udp(udp6(quic(TO_BOB6)), dport=53)), _R.OTHER_PORT),
     "another host": Case(frame(udp4(quic(TO_BOB4), dst="192.0.2.2")), _R.OTHER_HOST),
     "another host in IPv6": Case(frame(udp6(quic(TO_BOB6), dst="2001:db8::2")), _R.OTHER_HOST),
+    "nobody": Case(frame(udp4(quic(TO_BOB4), dst="0.0.0.0")), _R.OTHER_HOST),
+    "nobody in IPv6": Case(frame(udp6(quic(TO_BOB6), dst="::")), _R.OTHER_HOST),
     "everybody": Case(frame(udp4(quic(TO_BOB4), dst="255.255.255.255")), _R.OTHER_HOST),
     "in a frame to everybody": Case(
         bytes(Ether(src=PEER_MAC, dst="ff:ff:ff:ff:ff:ff") / udp4(quic(TO_BOB4))), _R.OTHER_HOST
