@@ -1,4 +1,5 @@
-"""Standard output as the commands for people have it: nobody has to read it to its end."""
+"""Standard output and error as the commands for people have them: nobody has to read them to the
+end, and there is nothing that they cannot show."""
 
 import io
 import os
@@ -10,20 +11,23 @@ if TYPE_CHECKING:
 
 
 def tolerate_readers_that_go() -> None:
-    """Behind ``| head -1`` the rest goes nowhere: the command and its exit status stay the same.
+    """Behind ``2>&1 | head -1`` the rest goes nowhere: the command and its exit status stay the
+    same. What the encoding has not is escaped: a folder's name is no reason to fail, either.
 
-    Where somebody else has put another file in its place, as in a notebook, that is theirs.
+    Where somebody else has put another file in their place, as in a notebook, that is theirs.
     """
-    before = sys.stdout
-    if before is None or before is not sys.__stdout__ or not isinstance(before, io.TextIOWrapper):
-        return
-    before.flush()
-    sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(_Tolerant(before.fileno(), "w", closefd=False)),
-        encoding=before.encoding,
-        errors=before.errors,
-        line_buffering=before.line_buffering,
-    )
+    for name in ("stdout", "stderr"):
+        before = getattr(sys, name)
+        if before is not getattr(sys, f"__{name}__") or not isinstance(before, io.TextIOWrapper):
+            continue
+        before.flush()
+        after = io.TextIOWrapper(
+            io.BufferedWriter(_Tolerant(before.fileno(), "w", closefd=False)),
+            encoding=before.encoding,
+            errors="surrogateescape" if before.errors == "surrogateescape" else "backslashreplace",
+            line_buffering=before.line_buffering,
+        )
+        setattr(sys, name, after)
 
 
 def drop_what_is_not_taken() -> None:

@@ -156,13 +156,26 @@ def test_whoever_stops_reading_does_not_change_the_outcome(
     """As behind ``| head -1``, which has what it wanted; nobody reads from the beginning here."""
     reader, writer = os.pipe()
     os.close(reader)
+    command = [sys.executable, "-m", "quicpipe_lab", *arguments]
     with os.fdopen(writer, "wb") as closed:
         done = subprocess.run(
-            [sys.executable, "-m", "quicpipe_lab", *arguments],
-            stdout=closed,
-            stderr=subprocess.PIPE,
-            cwd=tmp_path,
-            text=True,
+            command, stdout=closed, stderr=subprocess.PIPE, cwd=tmp_path, text=True
         )
+        assert done.returncode == 0
+        assert "Error" not in done.stderr
+        # And behind ``2>&1 | head -1``, where what tells of the progress comes first.
+        assert subprocess.run(command, stdout=closed, stderr=closed, cwd=tmp_path).returncode == 0
+
+
+def test_what_the_terminal_cannot_show_changes_no_outcome(tmp_path: Path) -> None:
+    """A folder's name, in a locale of ASCII alone."""
+    run_dir = tmp_path / "Läufe"
+    command = [sys.executable, "-m", "quicpipe_lab", "scenario", "nat-to-nat", "--backend", "sim"]
+    done = subprocess.run(
+        [*command, "--run-dir", run_dir],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0
-    assert "Error" not in done.stderr
+    assert "/L\\xe4ufe" in done.stdout
