@@ -41,10 +41,12 @@ def test_what_is_found_is_saved_and_repeated(
     assert main([*shlex.split(told["found"]["command"])[1:], "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["failure"] == told["found"]["shrunk_failure"]
     (tmp_path / "other").mkdir()
-    assert main([*argv, "-o", str(tmp_path / "other" / "found.toml")]) == 1
+    assert main([*argv, "-o", str(tmp_path / "other" / "found it.toml")]) == 1
     said = capsys.readouterr().out
     assert "seed 1: invariant broken: liveness: waited in vain for the event direct-silent" in said
-    assert (tmp_path / "other" / "found.toml").exists()
+    found = tmp_path / "other" / "found it.toml"
+    assert found.exists()
+    assert f"quicpipe-lab scenario '{found}' --backend sim" in said
 
 
 @pytest.mark.parametrize(

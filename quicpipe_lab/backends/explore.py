@@ -4,6 +4,7 @@ Which seed is the first does not depend on how many are tried at a time: results
 the order of seeds, and what was tried beyond the first that broke something does not count.
 """
 
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -43,7 +44,7 @@ class Found:
     @property
     def command(self) -> str:
         """What repeats it."""
-        return f"quicpipe-lab scenario {_as_argument(self.file)} --backend sim"
+        return f"quicpipe-lab scenario {shlex.quote(_as_argument(self.file))} --backend sim"
 
 
 @dataclass

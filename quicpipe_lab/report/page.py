@@ -1,6 +1,7 @@
 """The page itself: gathered, put into its template, written. The only importer of jinja2."""
 
 import html
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,6 +101,7 @@ def _matrix_page(run_dir: Path, results: "list[Any]") -> str:
         if not one.ok
     ]
     low, high = summary["as_expected_interval_95"]
+    again = f"quicpipe-lab matrix --run-dir {shlex.quote(str(run_dir))}"
     header = ["dialer's NAT", "accepter's NAT", "trial", "ended", "expected", "why"]
     return _render(
         title="every NAT against every NAT",
@@ -112,7 +114,7 @@ def _matrix_page(run_dir: Path, results: "list[Any]") -> str:
         cause="",
         figures=figures,
         tables=[Table("Not as expected", header, unexpected)] if unexpected else [],
-        commands=[("go on, or show it again", f"quicpipe-lab matrix --run-dir {run_dir}")],
+        commands=[("go on, or show it again", again)],
     )
 
 

@@ -1,5 +1,6 @@
 """What a run's page says in tables, as plain rows of text."""
 
+import shlex
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -115,12 +116,12 @@ def _timeline(happenings: Sequence[Happening]) -> Table:
 
 def commands(run: Run) -> list[tuple[str, str]]:
     """(what for, what to type) to have it again, and to look closer."""
-    where = run.directory
+    where = shlex.quote(str(run.directory))
     found = [("the same again", f"quicpipe-lab scenario {where}/scenario.json")]
     if _is_bundled(run.scenario):
         found.insert(0, ("as it is bundled", f"quicpipe-lab scenario {run.scenario.name}"))
     found.append(("why it ended so", f"quicpipe-lab explain {where}"))
-    if (where / "capture.pcapng").exists():
+    if (run.directory / "capture.pcapng").exists():
         found.append(("its packets", f"quicpipe-lab capture {where}"))
         found.append(("its packets, decrypted", f"wireshark {where}/capture.pcapng"))
     found.append(("a picture by itself", f"quicpipe-lab plot {where} sequence -o sequence.svg"))

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -168,3 +169,17 @@ def test_a_page_that_does_ask_would_be_found_out(tmp_path: Path) -> None:
     seen = visit(file, tmp_path / "bad", size="300,300")
     assert "http://127.0.0.1:9/x.png" in seen.requests
     assert any("TypeError" in line for line in seen.console)
+
+
+def test_what_is_to_be_typed_can_be_typed_whatever_the_directory_is_called(tmp_path: Path) -> None:
+    run_dir = tmp_path / "it's a <b>run; true"
+    run_dir.mkdir()
+    scenario = resources.find_scenario("nat-to-nat")
+    (run_dir / "scenario.json").write_text(dump_scenario(scenario))
+    text = page.write(run_dir, None).read_text()
+    assert "<b>" not in text
+    commands = [html.unescape(one) for one in re.findall("<code>(.*?)</code>", text)]
+    (again,) = (one for one in commands if one.endswith("scenario.json"))
+    assert shlex.split(again) == ["quicpipe-lab", "scenario", f"{run_dir}/scenario.json"]
+    (why_so,) = (one for one in commands if one.startswith("quicpipe-lab explain"))
+    assert shlex.split(why_so) == ["quicpipe-lab", "explain", str(run_dir)]
