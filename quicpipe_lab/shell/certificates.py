@@ -48,7 +48,13 @@ def identity(
         return _parse(_create())
     if directory is None:
         base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-        directory = Path(base).expanduser() / "quicpipe-lab" / role
+        try:
+            directory = Path(base).expanduser() / "quicpipe-lab" / role
+        except RuntimeError:  # nobody says where it is
+            raise QuicpipeLabError(
+                "there is no home directory to keep a certificate in;"
+                " give --certificate-dir DIR, or --ephemeral"
+            ) from None
     return load_or_create(directory)
 
 

@@ -1,6 +1,7 @@
 """The self-signed identity of a relay or accepter."""
 
 import hashlib
+import os
 import stat
 import subprocess
 import sys
@@ -82,3 +83,17 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(QuicpipeLabError, match=r"Not a directory|File exists"):
         load_or_create(tmp_path / "file")
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.netns
+def test_without_a_home_directory_it_says_what_to_do() -> None:
+    """As in a container whose user is a number: nobody says then where home is."""
+    stranger = ["unshare", "--user", "--map-user=54321"]
+    command = [sys.executable, "-m", "quicpipe_lab", "relay", "--bind", "127.0.0.1:0"]
+    known = {name: one for name, one in os.environ.items() if name not in ("HOME", "XDG_DATA_HOME")}
+    done = subprocess.run([*stranger, *command], env=known, capture_output=True, text=True)
+    assert done.stderr == (
+        "quicpipe-lab: there is no home directory to keep a certificate in;"
+        " give --certificate-dir DIR, or --ephemeral\n"
+    )
+    assert done.returncode == 2
