@@ -51,8 +51,12 @@ def write_file(path: Path, envelope: Envelope) -> None:
             path.write_text(line, encoding="ascii")
             return
         partial = path.with_name(path.name + ".part")
-        partial.write_text(line, encoding="ascii")
-        partial.replace(path)
+        try:
+            partial.write_text(line, encoding="ascii")
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise QuicpipeLabError(f"cannot write {path}: {error.strerror}") from None
 

@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -55,6 +57,31 @@ def test_file_that_cannot_be_written_or_read(tmp_path: Path) -> None:
         oob.write_file(tmp_path / "no" / "such", ENVELOPE)
     with pytest.raises(QuicpipeLabError, match="cannot read"):
         oob.read_file(tmp_path / "nothing")
+
+
+@pytest.mark.netns
+def test_a_full_disk_has_nothing_left_of_it(tmp_path: Path) -> None:
+    """The disk is a small one of its own."""
+    script = (
+        f"mount -t tmpfs -o size=4k tmpfs {tmp_path} && cd {tmp_path}"
+        f" && head -c 4096 /dev/zero >full; {sys.executable} -c '{_WRITE}'; ls"
+    )
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True)
+    assert done.stderr == "cannot write packet.json: No space left on device\n"
+    assert done.stdout == "full\n"
+
+
+_WRITE = """\
+import sys
+from pathlib import Path
+from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.protocol.wire import Envelope
+from quicpipe_lab.shell import oob
+try:
+    oob.write_file(Path("packet.json"), Envelope(bytes(1200), "relay.example:443"))
+except QuicpipeLabError as error:
+    print(error, file=sys.stderr)
+"""
 
 
 def test_descriptor_is_read_to_the_line_end_and_no_further() -> None:
