@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Protocol
 
 from quicpipe_lab.analysis.sentences import sentence
+from quicpipe_lab.analysis.units import duration
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import Disturbance, PortSearched, RelayedBy, RunResult
 from quicpipe_lab.model.scenario import Outcome, Scenario
@@ -179,5 +180,5 @@ def _search(search: PortSearched) -> str:
 
 def _duration(seconds: float, rtt_s: float | None) -> str:
     """In ms, and in round trips of the path where its length is known."""
-    text = f"{1000 * seconds:.0f} ms"
+    text = duration(seconds)
     return f"{text} = {seconds / rtt_s:.1f} RTT" if rtt_s else text

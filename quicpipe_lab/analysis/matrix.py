@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from quicpipe_lab.analysis.units import duration
 from quicpipe_lab.model.scenario import Outcome
 
 MOST_SERIES = 4
@@ -126,7 +127,7 @@ def _heat_cell(trials: Sequence[Result]) -> HeatCell:
         failed = any(one.outcome is Outcome.FAILED for one in trials)
         text = "failed" if failed else "relay"
     else:
-        text = f"{1000 * statistics.median(times):.0f} ms" if times else "direct"
+        text = duration(statistics.median(times)) if times else "direct"
     details = []
     if len(trials) > 1:
         low, high = wilson(len(direct), len(trials))

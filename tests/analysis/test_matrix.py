@@ -70,6 +70,8 @@ def test_fields_of_the_figure() -> None:
     )
     assert (chance.text, chance.ok, chance.detail) == ("relay", True, "by chance")
     assert (once.text, once.detail) == ("20 ms", "")
+    ((short,),) = matrix.heat_cells([Run("home", "home", D, D, 0.00025)])
+    assert short.text == "250 µs"  # in virtual time; no path takes 0 ms
 
 
 def test_times_for_their_distribution() -> None:

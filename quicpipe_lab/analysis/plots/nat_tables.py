@@ -16,7 +16,8 @@ from quicpipe_lab.model.nat import FilteringBehavior
 from quicpipe_lab.traffic.outages import outages
 
 _MOST = 12
-"""Mappings of one router that are shown."""
+"""Mappings of one router that are shown, and of each as many who may answer: a port search asks
+hundreds, and a picture of them all is higher than 65,536 pixels."""
 _ROW = 0.235
 _WIDTH = 9.0
 _TICKS = 160
@@ -97,10 +98,17 @@ def _mapping_rows(life: RouterLife, mapping: MappingLife) -> list[_Row]:
             "mapping",
         )
     ]
-    for permission in mapping.permissions.values():
+    # The first ones, as elsewhere; and whoever was sent to most, for that is who answered.
+    permissions = list(mapping.permissions.values())
+    shown = permissions[: _MOST - 1]
+    if rest := permissions[_MOST - 1 :]:
+        shown.append(max(rest, key=lambda one: len(one.sent_s)))
+    for permission in shown:
         uses = permission.sent_s
         ends_s = uses[-1] + lifetime_s(life.behavior)
         rows.append(_Row(f"lets in {permission.remote}", uses[0], ends_s, uses, (), "filter"))
+    if len(permissions) > _MOST:
+        rows.append(_Row(f"and lets in {len(permissions) - _MOST} more", kind="note"))
     if life.behavior.filtering is FilteringBehavior.ENDPOINT_INDEPENDENT:
         rows.append(_Row("lets in anybody", mapping.born_s, mapping.ends_s, (), (), "filter"))
     return rows

@@ -15,6 +15,7 @@ from quicpipe_lab.analysis.packets import Packet
 from quicpipe_lab.analysis.plots import style
 from quicpipe_lab.analysis.run_files import Run
 from quicpipe_lab.analysis.sequence import Flight, Phase, lifelines, story
+from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.topology import Firewall, Nat
 
 _COLUMN = 1.32
@@ -192,12 +193,14 @@ def _draw_lifelines(
 ) -> None:
     scenario = run.scenario
     roles = {scenario.dialer: "dialer", scenario.accepter: "accepter", scenario.relay: ""}
+    peers = scenario.dialer, scenario.accepter
+    speaks_ipv6 = all(scenario.family_of(one) is Family.IPV6 for one in peers)
     for name, at in x.items():
         node = scenario.topology.by_name[name]
         is_router = isinstance(node, Nat | Firewall)
         below = roles.get(name, "")
         if isinstance(node, Nat):
-            below = str(node.behavior)
+            below = str(node.behavior.ipv6 if speaks_ipv6 else node.behavior)
         elif isinstance(node, Firewall):
             below = "firewall"
         lines = [name, *([below] if below else [])]

@@ -187,7 +187,7 @@ def png(ax: Axes, dots_per_inch: float) -> bytes:
 
 
 def save(ax: Axes, path: Path) -> Path:
-    """The axes' figure as PNG or SVG, by the name's ending; text becomes outlines."""
+    """The axes' figure as PNG, SVG or PDF, by the name's ending; in SVG text becomes outlines."""
     figure = figure_of(ax)
     figure.savefig(path, dpi=150, facecolor=figure.get_facecolor())
     return path

@@ -115,3 +115,20 @@ def test_where_no_router_saw_a_packet_there_is_no_picture(real_run: Runs) -> Non
         many += [came, left._replace(source=address)]
     words = assert_legible(nat_tables(replace(real.run, events=()), many))
     assert "and 28 more mappings" in words
+
+
+@pytest.mark.netns
+def test_of_whom_a_port_search_has_asked_the_first_are_shown_and_who_answered(
+    real_run: Runs,
+) -> None:
+    real = real_run("nat-to-nat")
+    traffic = _Traffic()
+    for port in range(3000, 5000):
+        traffic.out(1.0 + port / 1000, TransportAddress("198.18.0.14", port))
+    traffic.out(7.0, TransportAddress("198.18.0.14", 4321))
+    packets = [one._replace(node="nat-a") for one in traffic.packets]
+    words = assert_legible(nat_tables(replace(real.run, events=()), packets))
+    allowed = [one for one in words if one.startswith("lets in")]
+    ports = [*range(3000, 3011), 4321]
+    assert allowed == [f"lets in 198.18.0.14:{port}" for port in ports]
+    assert "and lets in 1988 more" in words

@@ -2,11 +2,15 @@
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from quicpipe_lab import resources
 from quicpipe_lab.analysis.plots.sequence import sequence
 from quicpipe_lab.analysis.sequence import lifelines, story
+from quicpipe_lab.backends import base
+from quicpipe_lab.evidence import open_run
 from tests.analysis.plots.legible import assert_legible
 from tests.real_runs import Runs
 
@@ -98,3 +102,12 @@ def test_a_dialer_whose_udp_is_blocked_gets_no_farther(real_run: Runs) -> None:
     assert only.title == "dave registers"
     assert {flight.dropped for flight in only.flights} == {"blocked"}
     assert {flight.points[-1].node for flight in only.flights} == {"blocked"}
+
+
+def test_over_ipv6_a_nat_is_told_by_what_it_does_to_that(tmp_path: Path) -> None:
+    scenario = resources.find_scenario("nptv6-to-nptv6")
+    base.run(scenario, backend="sim", run_dir=tmp_path)
+    evidence = open_run(tmp_path)
+    words = assert_legible(sequence(evidence.run, evidence.packets))
+    assert words.count("nptv6") == 2
+    assert "EIM/APDF" not in words
