@@ -102,7 +102,10 @@ class Program:
         def taken(_: object, record: int, size: int) -> None:
             take(ctypes.string_at(record, size))
 
-        self._bpf[name.encode()].open_ring_buffer(taken)
+        try:
+            self._bpf[name.encode()].open_ring_buffer(taken)
+        except Exception as error:
+            raise QuicpipeLabError(f"the ring buffer {name} cannot be read: {error}") from None
 
     def consume_rings(self) -> None:
         """Whatever is in the rings now."""

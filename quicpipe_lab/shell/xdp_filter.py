@@ -110,7 +110,11 @@ class Filter:
         _check_memory(capacity)
         definitions = {"QUICPIPE_CAPACITY": capacity, "QUICPIPE_CPUS": bpf.possible_cpus()}
         program = Program(folder("xdp") / "quicpipe_filter.c", "quicpipe_filter", definitions)
-        return cls(program, capacity, unbound_per_s)
+        try:
+            return cls(program, capacity, unbound_per_s)
+        except BaseException:  # nobody else would ever unload it: bcc keeps it until the end
+            program.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

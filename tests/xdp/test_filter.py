@@ -1,5 +1,6 @@
 """What the filter's API changes, at once and for packets too, and what it tells."""
 
+import resource
 import select
 import time
 from collections.abc import Iterator
@@ -263,3 +264,26 @@ def test_capacities_that_cannot_be() -> None:
     for capacity in (0, 2_000_001):
         with pytest.raises(QuicpipeLabError, match=f"1 to 2000000 bindings, not {capacity}"):
             Filter.open(capacity=capacity)
+
+
+def test_what_cannot_be_opened_to_the_end_is_unloaded() -> None:
+    """For want of one more open file; the limit is let down to that."""
+
+    def numbers() -> set[int]:
+        return {int(one.name) for one in Path("/proc/self/fd").iterdir() if one.exists()}
+
+    before = numbers()
+    with Filter.open(capacity=8):
+        opened = numbers()
+    assert numbers() == before
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(opened - before), limits[1]))
+    try:
+        Filter.open(capacity=8)
+    except (OSError, QuicpipeLabError):
+        pass
+    else:
+        pytest.fail("there was room for all of it")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert numbers() == before
