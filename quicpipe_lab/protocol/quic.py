@@ -299,6 +299,10 @@ class Connection(QuietConnection):
         super().handle_timer(now)
         self._note_move(before)
 
+    def _path_validation_deadline(self) -> float | None:
+        deadline = super()._path_validation_deadline()
+        return None if deadline is None else deadline + self._recovery.patience_s
+
     def _note_move(self, before: QuicNetworkPath | None) -> None:
         if before is not None and self._network_paths[0] is not before:
             self._moved(before)
@@ -462,9 +466,13 @@ class _PathRecovery(QuicPacketRecovery):
         self._max_datagram_size: int = arguments["max_datagram_size"]
         self._unlearned_rtt = self._rtt()
         self._first_packet_number = 0
+        self.patience_s = 0.0
 
     def start_path(self, next_packet_number: int) -> None:
         """Packets below ``next_packet_number`` were the old path's."""
+        # RFC 9000, 8.2.4: a validation has three PTO, the old path's or a new one's: 333 + 666 + 25
+        # ms (RFC 9002, 6.2). aioquic takes 200 ms for a new one's, and we have it forget the old's.
+        self.patience_s = 3 * (max(self.get_probe_timeout(), 1.024) - 2 * self._rtt_initial)
         self._first_packet_number = next_packet_number
         for space in self.spaces:
             for packet in space.sent_packets.values():
