@@ -1,6 +1,7 @@
 """aioquic's QuicConnection with what Quicpipe needs beyond its public API.
 
-The one file that uses private names of aioquic; sources.py knows by which modules it draws.
+The file that uses private names of aioquic, beside path_recovery.py, which has those of its loss
+recovery; sources.py knows by which modules it draws.
 tests/protocol/test_quic.py has a test for each, so that a new aioquic that moves one fails there
 and names it. Written against aioquic 1.7.2.
 """
@@ -9,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.congestion.base import create_congestion_control
 from aioquic.quic.connection import (
     END_STATES,
     Limit,
@@ -19,8 +19,7 @@ from aioquic.quic.connection import (
 from aioquic.quic.events import ConnectionTerminated, QuicEvent
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 from aioquic.quic.packet_builder import QuicPacketBuilder
-from aioquic.quic.rangeset import RangeSet
-from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery, QuicPacketSpace
+from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.retry import QuicRetryTokenHandler
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import AlertDescription
@@ -30,6 +29,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.connection_id import LAST_INDEX, ConnectionIdGenerator
+from quicpipe_lab.protocol.path_recovery import PathRecovery
 from quicpipe_lab.protocol.quiet import QuietConnection
 
 RandomBytes = Callable[[int], bytes]
@@ -74,7 +74,7 @@ class Connection(QuietConnection):
         self._host_cids[0].cid = ids.next()
         self.host_cid = self._host_cids[0].cid
         self._local_initial_source_connection_id = self.host_cid
-        self._recovery = _PathRecovery(
+        self._recovery = PathRecovery(
             congestion_control_algorithm=configuration.congestion_control_algorithm,
             initial_rtt=configuration.initial_rtt,
             max_datagram_size=configuration.max_datagram_size,
@@ -442,62 +442,3 @@ class _ConnectionWindow(Limit):
         value = self.used - held + self._window
         if value - self._value >= self._window // 2:
             self._value = value
-
-
-class _PathRecovery(QuicPacketRecovery):
-    """Recovery that forgets a path when the connection leaves it.
-
-    RFC 9000, 9.4: congestion controller and RTT estimator are reset on a new path, and packets
-    sent on the old one contribute to neither. aioquic resets neither.
-    """
-
-    _RTT_FIELDS = (
-        "_rtt_first_sample_time",
-        "_rtt_initialized",
-        "_rtt_latest",
-        "_rtt_min",
-        "_rtt_smoothed",
-        "_rtt_variance",
-    )
-
-    def __init__(self, *, congestion_control_algorithm: str, **arguments: Any) -> None:
-        super().__init__(congestion_control_algorithm=congestion_control_algorithm, **arguments)
-        self._algorithm = congestion_control_algorithm
-        self._max_datagram_size: int = arguments["max_datagram_size"]
-        self._unlearned_rtt = self._rtt()
-        self._first_packet_number = 0
-        self.patience_s = 0.0
-
-    def start_path(self, next_packet_number: int) -> None:
-        """Packets below ``next_packet_number`` were the old path's."""
-        # RFC 9000, 8.2.4: a validation has three PTO, the old path's or a new one's: 333 + 666 + 25
-        # ms (RFC 9002, 6.2). aioquic takes 200 ms for a new one's, and we have it forget the old's.
-        self.patience_s = 3 * (max(self.get_probe_timeout(), 1.024) - 2 * self._rtt_initial)
-        self._first_packet_number = next_packet_number
-        for space in self.spaces:
-            for packet in space.sent_packets.values():
-                packet.in_flight = False  # they weigh on no congestion window any more
-        self._cc = create_congestion_control(
-            self._algorithm, max_datagram_size=self._max_datagram_size
-        )
-        self._pacer = QuicPacketPacer(max_datagram_size=self._max_datagram_size)
-        self._pto_count = 0
-        self._set_rtt(self._unlearned_rtt)
-
-    def on_ack_received(
-        self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace
-    ) -> None:
-        """As QuicPacketRecovery's; an old path's packet gives no RTT sample."""
-        learned = self._rtt()
-        super().on_ack_received(
-            ack_rangeset=ack_rangeset, ack_delay=ack_delay, now=now, space=space
-        )
-        if ack_rangeset.bounds().stop <= self._first_packet_number:
-            self._set_rtt(learned)
-
-    def _rtt(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, field) for field in self._RTT_FIELDS)
-
-    def _set_rtt(self, values: tuple[Any, ...]) -> None:
-        for field, value in zip(self._RTT_FIELDS, values, strict=True):
-            setattr(self, field, value)
