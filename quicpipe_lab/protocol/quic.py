@@ -269,8 +269,9 @@ class Connection(QuietConnection):
     @property
     def farewell(self) -> list[tuple[bytes, Any]]:
         """The CONNECTION_CLOSE as it was sent, to be sent again: aioquic sends it once, and nobody
-        acknowledges it (RFC 9000, 10.2). Empty while the connection is open."""
-        return list(self._farewell)
+        acknowledges it (RFC 9000, 10.2). Empty while the connection is open, and to an address
+        that is not validated (8.1): once has to do there."""
+        return list(self._farewell) if self.address_is_validated else []
 
     def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
         """As QuicConnection's; also starts recovery afresh where the packet moved the path, and

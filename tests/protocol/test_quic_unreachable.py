@@ -59,6 +59,15 @@ def test_last_words_count_towards_the_amplification_limit() -> None:
     assert not server.farewell
 
 
+def test_last_words_are_not_repeated_to_whoever_has_not_answered() -> None:
+    _, initial = begun(5)
+    server = server_for(initial, 6)
+    server.receive_datagram(initial, CLIENT, 0.0)
+    server.close()
+    assert server.datagrams_to_send(0.0)
+    assert not server.farewell
+
+
 @pytest.mark.parametrize("reason", ["r" * 5000, "\N{SNOWMAN}" * 700, "\ud800"])
 def test_last_words_fit_into_a_packet(wire: Wire, reason: str) -> None:
     wire.client.close(error_code=1, reason_phrase=reason)
