@@ -10,7 +10,7 @@ CHUNK_BYTES = 64 * 1024
 GAVE_UP = 0x1
 """The error code of a connection that did not come to its end in good order."""
 CLOSE_REPEATS = 8
-"""How often a CONNECTION_CLOSE is sent again: nobody acknowledges it, and whoever never gets it waits
+"""How often a CONNECTION_CLOSE is sent again: nobody acknowledges it, and who never gets it waits
 for its idle timeout. Where a seventh of all datagrams is lost, three are in one case of 400."""
 CLOSE_LINGER_S = 0.05
 """How long an endpoint stays for that."""
