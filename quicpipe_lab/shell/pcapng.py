@@ -10,6 +10,7 @@ scapy is imported where it is needed, because the recorder must start fast and n
 
 import gc
 import mmap
+import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -103,6 +104,7 @@ def describe(name: str) -> str:
 
 
 def _writer(out: Path) -> Any:
+    _keep_scapy_from_a_closed_cache()
     from scapy.utils import RawPcapNgWriter
 
     class Writer(RawPcapNgWriter):
@@ -201,6 +203,7 @@ def _whole_blocks(file: BinaryIO, path: Path) -> tuple[int, bool]:
 
 
 def _read(file: BinaryIO) -> tuple[list[CapturedFrame], list[str], bytes]:
+    _keep_scapy_from_a_closed_cache()
     from scapy.error import Scapy_Exception
     from scapy.utils import RawPcapNgReader
 
@@ -224,6 +227,25 @@ def _read(file: BinaryIO) -> tuple[list[CapturedFrame], list[str], bytes]:
         options.get("name", b"").decode("utf-8", "replace") for *_, options in reader.interfaces
     ]
     return frames, names, reader.secrets
+
+
+def _keep_scapy_from_a_closed_cache() -> None:
+    """scapy keeps what it has read of /etc and of its own tables under ~/.cache, and where it may
+    not look there, or not write, its import can fail: its data.py guards against neither. No folder
+    means no cache to it; which is not so for all, as without one it takes twice as long to import.
+    """
+    from scapy import main
+
+    folder: Path | None = main.SCAPY_CACHE_FOLDER
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        is_open = os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+    except OSError:
+        is_open = False
+    if not is_open:
+        main.SCAPY_CACHE_FOLDER = None
 
 
 def _frame(data: bytes, about: Any) -> CapturedFrame:

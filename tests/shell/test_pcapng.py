@@ -1,6 +1,7 @@
 """pcapng files: written and read back, cut off anywhere, and those of others."""
 
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from scapy.utils import wrpcap, wrpcapng
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.shell.pcapng import read, write
 from quicpipe_lab.traffic.frame import CapturedFrame
+from tests.folders import vanishing_folder
+from tests.nobody import python_of_nobody
 
 names = st.text("abcdefghijklmnop0123456789-", min_size=1, max_size=15)
 frames = st.builds(
@@ -83,3 +86,36 @@ def test_files_of_others_are_refused_in_one_line(tmp_path: Path) -> None:
             read(path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+WRITES_AND_READS = """
+import sys
+from pathlib import Path
+from quicpipe_lab.shell.pcapng import read, write
+from quicpipe_lab.traffic.frame import CapturedFrame
+path = Path(sys.argv[1], "capture.pcapng")
+write(path, [CapturedFrame(1_000_000_001, "alice", "nat-a", "out", b"frame", None)])
+print(len(read(path).frames))
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "cached"), [(0o700, []), (0o755, []), (0o755, ["scapy/services.pickle"])]
+)
+def test_where_the_cache_of_the_home_is_another_users(mode: int, cached: list[str]) -> None:
+    """Which may be entered by nobody, or read and not written, with a file in it that is stale."""
+    python, env = python_of_nobody()
+    with vanishing_folder() as home:
+        home.chmod(0o777)
+        for name in cached:
+            (home / ".cache" / name).parent.mkdir(parents=True)
+            (home / ".cache" / name).write_bytes(b"stale")
+        (home / ".cache").mkdir(exist_ok=True)
+        (home / ".cache").chmod(mode)
+        done = subprocess.run(
+            [*python, "-c", WRITES_AND_READS, home],
+            env={**env, "HOME": str(home)},
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
