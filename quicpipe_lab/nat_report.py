@@ -45,8 +45,8 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--backend",
-        choices=("netns", "sim"),
-        help="netns, the real kernel (default); sim, virtual time, in which lifetimes take none",
+        help="netns, the real kernel; sim, virtual time, in which lifetimes take none; auto"
+        " (default), netns where that works",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(run=_run)
@@ -65,7 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
         topology = with_shorter_lives(topology, arguments.lifetime_scale)
     lifetime = arguments.lifetime or arguments.lifetime_scale is not None
-    return _check_topology(topology, arguments.backend or "netns", lifetime, arguments.json)
+    return _check_topology(topology, arguments.backend or "auto", lifetime, arguments.json)
 
 
 def _find(target: str | None) -> "Topology":
@@ -89,16 +89,20 @@ def _check_topology(topology: "Topology", backend: str, lifetime: bool, wants_js
     from quicpipe_lab.backends.nat_check import check_nats
 
     started_s = time.monotonic()
-    certificates = check_nats(topology, backend=backend, lifetime=lifetime)
+    found, certificates = check_nats(topology, backend=backend, lifetime=lifetime, tell=_tell)
     took_s = round(time.monotonic() - started_s, 3)
     ok = all(one.ok for one in certificates)
     if wants_json:
         nats = [one.to_json() for one in certificates]
-        report = {"topology": topology.name, "backend": backend, "ok": ok, "nats": nats}
+        report = {"topology": topology.name, "backend": found, "ok": ok, "nats": nats}
         print(json.dumps({**report, "took_s": took_s}))
     else:
         _print_certificates(topology.name, certificates)
     return _OK if ok else _DIFFERENT
+
+
+def _tell(line: str) -> None:
+    print(f"quicpipe-lab: {line}", file=sys.stderr)
 
 
 def _check_server(text: str, lifetime: bool, wants_json: bool) -> int:

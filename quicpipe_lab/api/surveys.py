@@ -20,7 +20,10 @@ from quicpipe_lab.model.topology import Topology
 
 
 class Certificates(tuple[Certificate, ...]):
-    """What NATs were declared and measured to be; a notebook shows it as tables."""
+    """What NATs were declared and measured to be, and on which backend; a notebook shows it as
+    tables."""
+
+    backend: str
 
     @property
     def ok(self) -> bool:
@@ -29,17 +32,21 @@ class Certificates(tuple[Certificate, ...]):
 
 
 def check_nats(
-    what: Topology | str, *, backend: str = "netns", lifetime: bool = False
+    what: Topology | str, *, backend: str = "auto", lifetime: bool = False
 ) -> Certificates:
     """Measure NATs, as ``quicpipe-lab nat-check`` does: those of a topology, given by itself, by
     name or by path, or a named one, ``home`` or ``symmetric``.
 
+    ``backend``: as ``matrix`` has it; which it was stands in the result.
     ``lifetime``: wait for idle mappings to end as well; in virtual time (``sim``) that takes none.
     """
     if isinstance(what, str):
         preset = PRESETS.get(what)
         what = topology_of({what: preset}) if preset else resources.find_topology(what)
-    return Certificates(nat_check.check_nats(what, backend=backend, lifetime=lifetime))
+    checked = nat_check.check_nats(what, backend=backend, lifetime=lifetime)
+    found = Certificates(checked.certificates)
+    found.backend = checked.backend
+    return found
 
 
 @dataclass(frozen=True, eq=False)

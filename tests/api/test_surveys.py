@@ -10,7 +10,7 @@ from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
 
 def test_a_backend_that_there_is_not_measures_nothing() -> None:
     """Not on the kernel in its place."""
-    with pytest.raises(ScenarioError, match="backend: 'simm' is none of netns, sim"):
+    with pytest.raises(ScenarioError, match="backend: 'simm' is none of auto, netns, sim"):
         check_nats("home", backend="simm")
 
 

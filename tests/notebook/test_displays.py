@@ -73,7 +73,7 @@ def test_simulations_and_their_tables() -> None:
 
 def test_certificates() -> None:
     found = check_nats("symmetric", backend="sim")
-    assert found.ok
+    assert (found.ok, found.backend) == (True, "sim")
     page = displays.certificates(found)["text/html"]
     assert "<b>symmetric</b> seen from symmetric-a" in page
     assert "DIFFERENT" not in page

@@ -108,10 +108,9 @@ def test_bad_input_is_one_line_and_exit_2(arguments: list[str], says: str, tmp_p
 
 
 @pytest.mark.usefixtures("user_namespaces")
-def test_a_machine_without_namespaces_exits_3(tmp_path: Path) -> None:
+def test_a_machine_without_namespaces_exits_3_where_the_kernel_is_asked_for(tmp_path: Path) -> None:
     without = [sys.executable, str(Path(__file__).parents[2] / "without_namespaces.py")]
-    done = subprocess.run(
-        [*without, *COMMAND, "home", "--json"], cwd=tmp_path, capture_output=True, text=True
-    )
+    argv = [*without, *COMMAND, "home", "--backend", "netns", "--json"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 3, done.stderr
     assert "user.max_net_namespaces" in json.loads(done.stdout)["error"]

@@ -183,6 +183,27 @@ def test_the_matrix_where_no_namespaces_can_be_made(tmp_path: Path) -> None:
     assert "raise it: sudo sysctl" in done.stderr
 
 
+def test_nat_check_makes_do_with_virtual_time_elsewhere() -> None:
+    done = run_cli("nat-check", "home", command=ELSEWHERE)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == (
+        "quicpipe-lab: simulated in virtual time, as by --backend sim:"
+        " darwin has no network namespaces\n"
+    )
+    assert done.stdout.endswith("as declared\n")
+
+
+@pytest.mark.netns
+def test_nat_check_where_no_namespaces_can_be_made() -> None:
+    command = [*WITHOUT_NAMESPACES, *COMMAND]
+    done = run_cli("nat-check", "home", "--json", command=command)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["backend"], report["ok"]) == ("sim", True)
+    assert done.stderr.count("\n") == 1
+    assert "limit on namespaces" in done.stderr
+
+
 def test_an_unknown_backend_is_bad_input(tmp_path: Path) -> None:
     done = run_cli("scenario", "nat-to-nat", "--backend", "moon", "--run-dir", str(tmp_path))
     assert done.returncode == 2

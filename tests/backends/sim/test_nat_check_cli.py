@@ -34,7 +34,7 @@ def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     ("argv", "status", "said"),
     [
         (["--backend", "sim", "--server", "198.18.0.1"], 2, "takes --lifetime alone"),
-        (["--backend", "slim"], 2, "invalid choice"),
+        (["--backend", "slim"], 2, "'slim' is none of auto, netns, sim"),
     ],
 )
 def test_what_cannot_be(
