@@ -19,7 +19,7 @@ from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.connection_id import LAST_INDEX, ConnectionIdGenerator
 from quicpipe_lab.protocol.forwarding import Forwarder
 from quicpipe_lab.protocol.relay_events import Bound, Expired, Registered, RelayEvent, Unbound
-from quicpipe_lab.protocol.relay_limits import RelayLimits
+from quicpipe_lab.protocol.relay_limits import HostCounts, RelayLimits, Share, host_key
 from quicpipe_lab.protocol.store import Association, AssociationConflictError, StoreFullError
 from quicpipe_lab.protocol.wire import Registration, RequestError
 
@@ -37,6 +37,7 @@ class _Lease:
         "is_expiring",
         "key",
         "left_s",
+        "share",
     )
 
     def __init__(self, key: bytes, ids: ConnectionIdGenerator) -> None:
@@ -47,6 +48,7 @@ class _Lease:
         self.address: TransportAddress | None = None
         self.client: Hashable | None = None
         self.left_s = 0.0
+        self.share = Share()
         self.is_expiring = False
         """Whether it is among those that are looked at when their time may be over: once, however
         often clients come and leave."""
@@ -71,6 +73,7 @@ class Registrar:
         self._by_client: dict[Hashable, dict[bytes, _Lease]] = {}
         self._expiring: list[tuple[float, int, _Lease]] = []
         self._order = itertools.count()
+        self._hosts = HostCounts(limits.ids_per_host)
         self.events: deque[RelayEvent] = deque()
 
     def register(
@@ -80,7 +83,7 @@ class Registrar:
         for fewer takes nothing away, and what was given back stays so: requests may overtake.
 
         Raises RequestError: 403 for an address that nothing may be sent to, 409 where another
-        holds the key, 429 beyond a quota, 503 where the store is full; then nothing has changed.
+        holds the key, 429 beyond a quota, 503 where the relay is full; then nothing has changed.
         """
         key, num, first = registration
         if address in self._forwarder.own_addresses:
@@ -90,7 +93,7 @@ class Registrar:
             lease = _Lease(key, ConnectionIdGenerator(key, relay_leg=False, length=self._id_length))
         self._check_holder(lease, client, address)
         first, kept, start, stop = lease.window(num, first)
-        self._check_quota(lease, client, len(kept), stop - start)
+        host = self._check_quota(lease, client, address, len(kept), stop - start)
         if num > LAST_INDEX:
             raise RequestError(400, f"a key has {LAST_INDEX} connection IDs")
 
@@ -102,6 +105,7 @@ class Registrar:
             raise RequestError(503, "the relay is full") from None
         except AssociationConflictError:
             raise RequestError(409, "another client holds one of these connection IDs") from None
+        self._hosts.set(lease.share, host, len(connection_ids))
         self._hand_over(lease, client)
         stays = lease.address == address
         gone = lease.connection_ids[: first - lease.first] if stays else lease.connection_ids
@@ -119,10 +123,13 @@ class Registrar:
                 continue
             self._unbind(lease, lease.connection_ids)
             lease.address = None
-            if address is not None and address not in self._forwarder.own_addresses:
-                self._forwarder.bind(Association(lease.connection_ids, address), lease, now)
-                lease.address = address
-                self.events.append(Bound(lease.connection_ids, address))
+            if address is None or address in self._forwarder.own_addresses:
+                continue
+            self._forwarder.bind(Association(lease.connection_ids, address), lease, now)
+            host = self._hosts.payer(lease.share, host_key(address.host), lease.share.count)
+            self._hosts.set(lease.share, host, lease.share.count)
+            lease.address = address
+            self.events.append(Bound(lease.connection_ids, address))
 
     def leave(self, client: Hashable, now: float) -> None:
         """The client's HTTP/3 connection is over."""
@@ -153,6 +160,7 @@ class Registrar:
                 continue
             address = lease.address
             self._unbind(lease, lease.connection_ids)
+            self._hosts.set(lease.share, None, 0)
             del self._leases[lease.key]
             if address is not None:
                 self.events.append(Expired(len(lease.connection_ids), address))
@@ -164,14 +172,21 @@ class Registrar:
             return
         raise RequestError(409, "another client holds this key")
 
-    def _check_quota(self, lease: _Lease, client: Hashable, kept: int, new: int) -> None:
-        limits = self._limits
+    def _check_quota(
+        self, lease: _Lease, client: Hashable, address: TransportAddress, kept: int, new: int
+    ) -> int:
+        """The host that all of the lease's IDs would count for."""
+        limits, count = self._limits, kept + new
         if new > limits.ids_per_call:
             raise RequestError(429, f"at most {limits.ids_per_call} new connection IDs a call")
         held = self._by_client.get(client, {})
         others = sum(len(one.connection_ids) for one in held.values() if one is not lease)
-        if others + kept + new > limits.ids_per_owner:
+        if others + count > limits.ids_per_owner:
             raise RequestError(429, f"at most {limits.ids_per_owner} connection IDs a client")
+        host = self._hosts.payer(lease.share, host_key(address.host), count)
+        if host is None:
+            raise RequestError(429, f"at most {limits.ids_per_host} connection IDs a host")
+        return host
 
     def _hand_over(self, lease: _Lease, client: Hashable) -> None:
         if lease.client is not None:

@@ -30,7 +30,7 @@ from quicpipe_lab.protocol.registrar import Registrar
 from quicpipe_lab.protocol.relay_api import RelayApi
 from quicpipe_lab.protocol.relay_events import ClientConnected, ClientLost, RelayEvent
 from quicpipe_lab.protocol.relay_http import HttpConnection
-from quicpipe_lab.protocol.relay_limits import RelayLimits
+from quicpipe_lab.protocol.relay_limits import HostCounts, RelayLimits, Share, host_key
 from quicpipe_lab.protocol.retry import AddressValidation, Credentials
 from quicpipe_lab.protocol.store import MapStore, Store
 from quicpipe_lab.protocol.timers import Timers
@@ -94,6 +94,8 @@ class Relay:
         self._by_initial: dict[tuple[bytes, TransportAddress], HttpConnection] = {}
         self._clients: dict[HttpConnection, tuple[bytes, TransportAddress]] = {}
         self._half_open: dict[HttpConnection, None] = {}
+        self._shares: dict[HttpConnection, Share] = {}
+        self._hosts = HostCounts(self.limits.connections_per_host)
         self._timers: Timers[HttpConnection] = Timers()
         self._unsent: dict[HttpConnection, None] = {}
         self._forwarded: list[tuple[bytes, TransportAddress]] = []
@@ -240,6 +242,7 @@ class Relay:
             self._closing
             or len(self._clients) >= limits.connections
             or len(self._half_open) >= limits.half_open_connections
+            or self._hosts.payer(Share(), host_key(source.host), 1) is None
         ):
             self.counters[Reason.BUSY] += 1
             return None
@@ -266,7 +269,11 @@ class Relay:
         initial = (header.destination, source)
         self._clients[client] = initial
         self._half_open[client] = None
+        self._shares[client] = Share()
         self._by_initial[initial] = client
+        if credentials.retry_source_id is not None:
+            # Others count once they are established: no host loses places to who uses its name.
+            self._count(client, source)
         return client
 
     def _after(self, client: HttpConnection, now: float, *, sent: bool = False) -> None:
@@ -283,6 +290,10 @@ class Relay:
             self._half_open.pop(client, None)
             if address is not None:
                 self._events.append(ClientConnected(address))
+            if not self._count(client, address or self._clients[client][1]):
+                client.refuse("too many connections of this host")
+        elif client.is_established and address is not None:
+            self._count(client, address)
         if client.terminated is not None:
             self._forget(client, now)
             return
@@ -299,6 +310,14 @@ class Relay:
             self._send_soon(client)
         self._timers.set(client, client.quic.get_timer())
 
+    def _count(self, client: HttpConnection, address: TransportAddress) -> bool:
+        """Count a connection for the host of its address, if there is room; whether it counts."""
+        share = self._shares[client]
+        host = self._hosts.payer(share, host_key(address.host), 1)
+        if host is not None:
+            self._hosts.set(share, host, 1)
+        return host is not None
+
     def _send_soon(self, client: HttpConnection) -> None:
         self._unsent[client] = None
 
@@ -306,6 +325,7 @@ class Relay:
         initial = self._clients.pop(client)
         self._by_initial.pop(initial, None)
         self._half_open.pop(client, None)
+        self._hosts.set(self._shares.pop(client), None, 0)
         self._timers.set(client, None)
         for connection_id in client.connection_ids:
             self._by_id.pop(connection_id, None)

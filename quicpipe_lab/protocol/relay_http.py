@@ -111,6 +111,11 @@ class HttpConnection:
         """An orderly end (RFC 9114, 8.1)."""
         self.quic.close(error_code=ErrorCode.H3_NO_ERROR)
 
+    def refuse(self, why: str) -> None:
+        """End it, and leave unanswered what it has asked."""
+        self.requests.clear()
+        self.quic.close(error_code=ErrorCode.H3_EXCESSIVE_LOAD, reason_phrase=why)
+
     # Parts
 
     def _handle_http_event(self, event: H3Event) -> None:

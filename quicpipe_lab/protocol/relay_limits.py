@@ -1,4 +1,4 @@
-"""How much anybody may ask of the relay, and the bucket that measures a rate."""
+"""How much anybody may ask of the relay, and what measures it: by rate, and by host."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -13,9 +13,14 @@ class RelayLimits:
     ``ids_per_owner`` all that one HTTP/3 connection holds. ``linger_s``: how long a binding
     outlives its HTTP/3 connection and the last datagram from its address. Packets and bytes are
     those that one address sends through us.
+
+    ``connections_per_host`` and ``ids_per_host``: an eighth of the whole, so that no host can shut
+    the others out, and as much as that, because a carrier's NAT has many peers behind one address.
+    IDs count whether or not the connection lives that asked for them.
     """
 
     connections: int = 1024
+    connections_per_host: int = 128
     half_open_connections: int = 256
     unvalidated_connections: int = 64
     handshake_timeout_s: float = 10.0
@@ -23,6 +28,7 @@ class RelayLimits:
     requests_per_connection: int = 64
     ids_per_call: int = 64
     ids_per_owner: int = 256
+    ids_per_host: int = 16_384
     bindings: int = 131_072
     requests_per_s: float = 8.0
     requests_burst: float = 128.0
@@ -77,7 +83,7 @@ class HostBuckets:
 
     def take(self, host: str, now: float) -> bool:
         """Whether one more request of this host may pass now."""
-        key = _host_key(host)
+        key = host_key(host)
         bucket = self._buckets.get(key)
         if bucket is None:
             if len(self._buckets) >= self.MAX_HOSTS:
@@ -93,7 +99,48 @@ class HostBuckets:
             del self._buckets[key]
 
 
-def _host_key(host: str) -> int:
+class Share:
+    """How many one holder has, and the host that they count for."""
+
+    __slots__ = ("count", "host")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.host: int | None = None
+
+
+class HostCounts:
+    """How many of something all hosts have, of which none may have more than ``most``.
+
+    A holder that moves to a host without room keeps what it has, and goes on counting for the host
+    that it came from: no move fails, and no host is ever beyond its bound.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._counts: dict[int, int] = {}
+
+    def payer(self, share: Share, host: int, count: int) -> int | None:
+        """The host that so many would count for, had the holder them at this host; None where
+        there is no room for more. Changes nothing."""
+        for one in (host, share.host):
+            if one is not None:
+                others = self._counts.get(one, 0) - (share.count if one == share.host else 0)
+                if others + count <= self._most:
+                    return one
+        return None
+
+    def set(self, share: Share, host: int | None, count: int) -> None:
+        """The holder has so many from now on, and they count for this host (for None: nobody)."""
+        for one, change in ((share.host, -share.count), (host, count)):
+            if one is not None:
+                left = self._counts.pop(one, 0) + change
+                if left:
+                    self._counts[one] = left
+        share.host, share.count = host, count
+
+
+def host_key(host: str) -> int:
     """One number for everything that one subscriber can easily send from."""
     address = ipaddress.ip_address(host.partition("%")[0])
     return int(address) if address.version == 4 else -(int(address) >> 64) - 1
