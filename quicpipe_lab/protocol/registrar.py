@@ -73,6 +73,7 @@ class Registrar:
         self._by_client: dict[Hashable, dict[bytes, _Lease]] = {}
         self._expiring: list[tuple[float, int, _Lease]] = []
         self._order = itertools.count()
+        # Leases that wait for a validated address are counted as well: their room stays theirs.
         self._hosts = HostCounts(limits.ids_per_host)
         self.events: deque[RelayEvent] = deque()
 
@@ -117,7 +118,11 @@ class Registrar:
         self.events.append(Registered(address, len(connection_ids), stop - start))
 
     def move(self, client: Hashable, address: TransportAddress | None, now: float) -> None:
-        """The client's validated address is another one now, or (None) no validated one."""
+        """The client's validated address is another one now, or (None) no validated one.
+
+        To be called at every sign of life: where an ID is another's by now, which only IDs of a
+        few bytes can be, none is bound until that one is free.
+        """
         for lease in self._by_client.get(client, {}).values():
             if lease.address == address:
                 continue
@@ -125,7 +130,10 @@ class Registrar:
             lease.address = None
             if address is None or address in self._forwarder.own_addresses:
                 continue
-            self._forwarder.bind(Association(lease.connection_ids, address), lease, now)
+            try:
+                self._forwarder.bind(Association(lease.connection_ids, address), lease, now)
+            except (AssociationConflictError, StoreFullError):
+                continue
             host = self._hosts.payer(lease.share, host_key(address.host), lease.share.count)
             self._hosts.set(lease.share, host, lease.share.count)
             lease.address = address
@@ -186,6 +194,8 @@ class Registrar:
         host = self._hosts.payer(lease.share, host_key(address.host), count)
         if host is None:
             raise RequestError(429, f"at most {limits.ids_per_host} connection IDs a host")
+        if self._hosts.total - lease.share.count + count > limits.bindings:
+            raise RequestError(503, "the relay is full")
         return host
 
     def _hand_over(self, lease: _Lease, client: Hashable) -> None:

@@ -117,6 +117,7 @@ class HostCounts:
     """
 
     def __init__(self, most: int) -> None:
+        self.total = 0
         self._most = most
         self._counts: dict[int, int] = {}
 
@@ -137,6 +138,7 @@ class HostCounts:
                 left = self._counts.pop(one, 0) + change
                 if left:
                     self._counts[one] = left
+                self.total += change
         share.host, share.count = host, count
 
 

@@ -3,6 +3,9 @@
 from collections import Counter
 
 from aioquic.h3.connection import ErrorCode
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.protocol.connection_id import ConnectionIdGenerator
@@ -11,7 +14,7 @@ from quicpipe_lab.protocol.registrar import Registrar
 from quicpipe_lab.protocol.relay_events import ClientConnected
 from quicpipe_lab.protocol.relay_limits import RelayLimits, host_key
 from quicpipe_lab.protocol.store import MapStore
-from quicpipe_lab.protocol.wire import Registration, encode_registration
+from quicpipe_lab.protocol.wire import Registration, RequestError, encode_registration
 from tests.protocol.relay_world import Client, Network
 
 KEY, OTHER_KEY = b"k" * 16, b"o" * 16
@@ -187,6 +190,138 @@ class TestIds:
         assert network.client(HOST, 4).register(numbered(2), 64).status == 200
 
 
+class TestMovesNeverFail:
+    """While an address is not validated, nothing is bound to it; then all is, or nothing."""
+
+    @staticmethod
+    def unvalidated(network: Network, client: Client) -> None:
+        """Its first datagram from elsewhere arrives, and no other until ``to_relay`` lets it."""
+        client.address = TransportAddress("203.0.113.9", 1)
+        arrived: list[bytes] = []
+
+        def only_the_first(data: bytes, source: TransportAddress) -> bool:
+            if source == client.address:
+                arrived.append(data)
+            return source != client.address or len(arrived) == 1
+
+        network.to_relay = only_the_first
+        client.quic.send_ping(0)
+        network.settle()
+
+    def test_room_is_kept_meanwhile(self) -> None:
+        network = Network(limits=RelayLimits(bindings=20))
+        mover, other = network.client(HOST, 1), network.client(OTHER_HOST, 1)
+        assert mover.register(KEY, 10).status == 200
+        self.unvalidated(network, mover)
+        assert len(network.store) == 0
+        assert other.register(OTHER_KEY, 20).status == 503
+        assert other.register(OTHER_KEY, 10).status == 200
+        network.to_relay = lambda _data, _source: True
+        network.advance(3)
+        assert network.bound_to(KEY, 10) == mover.address
+
+    def test_a_short_id_that_is_anothers_meanwhile(self) -> None:
+        """It waits until that is free again."""
+        network = Network(connection_id_length=2)
+        mover, other = network.client(HOST, 1), network.client(OTHER_HOST, 1)
+        wanted = set(self.short_ids(KEY))
+        alike = next(
+            numbered(n)
+            for n in range(1 << 20)
+            if not wanted.isdisjoint(self.short_ids(numbered(n)))
+        )
+        assert mover.register(KEY, 4).status == 200
+        assert other.register(alike, 4).status == 409
+        self.unvalidated(network, mover)
+        assert other.register(alike, 4).status == 200
+        network.to_relay = lambda _data, _source: True
+        network.advance(3)
+        assert len(network.store) == 4
+        assert mover.register(KEY, 4).status == 409
+        assert other.register(alike, 8, first=5).status == 200
+        mover.quic.send_ping(0)
+        network.settle()
+        assert {network.store.get_association(one).address for one in wanted} == {mover.address}
+
+    @staticmethod
+    def short_ids(key: bytes) -> list[bytes]:
+        ids = ConnectionIdGenerator(key, relay_leg=False, length=2)
+        return [ids.next() for _ in range(4)]
+
+
+class Counting(RuleBasedStateMachine):
+    """Whatever happens to leases: the counts are what one finds by counting, and within bounds."""
+
+    keys = st.sampled_from([numbered(n) for n in range(5)])
+    clients = st.sampled_from("abc")
+    addresses = st.sampled_from([TransportAddress(f"192.0.2.{n}", 1) for n in range(3)])
+
+    def __init__(self) -> None:
+        super().__init__()
+        limits = RelayLimits(bindings=25, ids_per_host=12, ids_per_owner=10, ids_per_call=8)
+        self.store = MapStore(limits.bindings)
+        self.registrar = Registrar(Forwarder(self.store, (), limits), limits, self.id_length)
+        self.now = 0.0
+
+    id_length = 12
+
+    @rule(key=keys, num=st.integers(1, 12), first=st.integers(1, 12), who=clients, to=addresses)
+    def register(self, key: bytes, num: int, first: int, who: str, to: TransportAddress) -> None:
+        before = self.shares()
+        try:
+            self.registrar.register(Registration(key, num, min(first, num)), who, to, self.now)
+        except RequestError as error:
+            assert error.status in (409, 429, 503)
+            assert self.shares() == before
+
+    @rule(who=clients, to=st.none() | addresses)
+    def move(self, who: str, to: TransportAddress | None) -> None:
+        self.registrar.move(who, to, self.now)
+
+    @rule(who=clients)
+    def leave(self, who: str) -> None:
+        self.registrar.leave(who, self.now)
+
+    @rule(elapsed_s=st.sampled_from([1.0, 61.0]))
+    def wait(self, elapsed_s: float) -> None:
+        self.now += elapsed_s
+        self.registrar.handle_timer(self.now)
+
+    def shares(self) -> dict[bytes, tuple[int | None, int]]:
+        leases = self.registrar._leases.items()
+        return {key: (lease.share.host, lease.share.count) for key, lease in leases}
+
+    @invariant()
+    def counts_are_exact(self) -> None:
+        found: Counter[int] = Counter()
+        for lease in self.registrar._leases.values():
+            assert lease.share.host is not None
+            assert lease.share.count == len(lease.connection_ids)
+            found[lease.share.host] += lease.share.count
+        hosts = self.registrar._hosts
+        assert hosts._counts == found
+        assert hosts.total == found.total() <= 25
+        assert max(found.values(), default=0) <= 12
+
+    @invariant()
+    def what_is_bound_is_counted(self) -> None:
+        bound = [one for one in self.registrar._leases.values() if one.address is not None]
+        if self.id_length == 12:
+            assert len(self.store) == sum(len(one.connection_ids) for one in bound)
+
+
+class CountingShortIds(Counting):
+    """Of one byte, so that keys share some."""
+
+    id_length = 1
+
+
+TestCounting = Counting.TestCase
+TestCounting.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestCountingShortIds = CountingShortIds.TestCase
+TestCountingShortIds.settings = TestCounting.settings
+
+
 def test_a_lease_that_can_be_counted_where_it_is_bound_is() -> None:
     limits = RelayLimits(ids_per_host=12)
     registrar = Registrar(Forwarder(MapStore(100), (), limits), limits, 12)
@@ -199,3 +334,4 @@ def test_a_lease_that_can_be_counted_where_it_is_bound_is() -> None:
     registrar.leave("client", 3.0)
     registrar.handle_timer(63.0)
     assert registrar._hosts._counts == {}
+    assert registrar._hosts.total == 0
