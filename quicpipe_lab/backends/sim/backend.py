@@ -294,6 +294,8 @@ class SimRun:
 
     def _ended(self, actor: SimActor) -> None:
         self._is_stirred = True
+        if self._invariants is not None:
+            self._invariants.ended(actor.node)
         if not self._script.is_ending:
             self._has_died = True
             self._script.ended_early(actor)

@@ -12,6 +12,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 
 from quicpipe_lab.backends.script import RunFailedError
+from quicpipe_lab.backends.sim.farewell import Farewell
 from quicpipe_lab.backends.sim.nat64 import to_ipv4
 from quicpipe_lab.backends.sim.node import FrameSeen
 from quicpipe_lab.backends.sim.packet import Udp
@@ -32,7 +33,8 @@ from quicpipe_lab.protocol.wire import PunchKind, parse_invariants
 DATA = EchoMismatchError.invariant
 """No byte is lost, repeated or altered (transfer.py)."""
 LIVENESS = "liveness"
-"""What is waited for comes, and no connection dies, while there is a path (liveness.py)."""
+"""What is waited for comes, and no connection dies, while there is a path (liveness.py); nor does
+one end without a word (farewell.py)."""
 AMPLIFICATION = "amplification"
 """RFC 9000, 8.1 and 9.3.1; NAT-TRAVERSAL's bounds of what is sent to who never answered. What is
 bound where nobody has answered lets others send there without limit."""
@@ -77,6 +79,7 @@ class Invariants:
         self._peers = {
             node: _PeerWatch(node, scenario) for node in (scenario.dialer, scenario.accepter)
         }
+        self._farewell = Farewell(*self._peers)
         self._alarms: dict[str, tuple[float, int]] = {}
         self.relay_restarted()
 
@@ -103,9 +106,11 @@ class Invariants:
             watch.came(packet)
         else:
             watch.sent(packet)
+            self._farewell.sent(node, packet.data)
 
     def hear(self, event: Event) -> None:
         """Anybody has reported something."""
+        self._farewell.hear(event)
         if event.name in ("punch-started", "candidates-exchanged") and event.node in self._peers:
             self._peers[event.node].rounds += 1
         elif event.node == self._relay_node:
@@ -140,6 +145,12 @@ class Invariants:
             raise InvariantBrokenError(
                 TIMER, f"{node}'s timer went off {count} times in {now - began_s:.6f} s for nothing"
             )
+
+    def ended(self, node: str) -> None:
+        """A program has ended by itself."""
+        problem = self._farewell.problem(node)
+        if problem is not None:
+            raise InvariantBrokenError(LIVENESS, problem)
 
     def has_stuck_timer(self, now: float) -> bool:
         """Whether a peer has no timer, or one that should have gone off long ago."""

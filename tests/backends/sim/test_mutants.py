@@ -21,6 +21,9 @@ from tests.backends.sim.mutants import MUTANTS
         ("direct: heartbeat", TIMER),
         ("never punches again", LIVENESS),
         ("no death of a path", AMPLIFICATION),
+        # Both programs end with their stream, and only the word is missing.
+        ("no close", LIVENESS),
+        ("close is not repeated", LIVENESS),
     ],
 )
 def test_a_fault_is_found(name: str, invariant: str, tmp_path: Path) -> None:
