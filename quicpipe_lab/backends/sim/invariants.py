@@ -55,8 +55,11 @@ _IDLE_ALARMS_S = 0.01
 _OVERDUE_S = 1.0
 _NAP_S = 0.05
 _SLEEP_S = 1.0
-"""A machine that is woken so long before its timer, or longer, has nothing to do. With less it may
-have: aioquic's pacing says when the next packet may go at the latest, which is within a second."""
+"""A machine that is woken so long before its timer, or longer, has nothing to send. With less it
+may have: aioquic's pacing says when the next packet may go at the latest, which is within a second.
+"""
+_EVE_S = 0.001
+"""Nor has it anything else to do, if it is woken so long before its timer."""
 _LEASE_S = RelayLimits().idle_timeout_s + RelayLimits().linger_s + 10.0
 """A binding may outlive the last datagram from its address by so much: its connection's end, what
 it lingers, and probes that go unanswered."""
@@ -123,13 +126,21 @@ class Invariants:
         machine = self._machine(node)
         assert machine is not None
         timer = machine.get_timer()
-        early_s = now if timer is None else min(now, timer - _SLEEP_S)
-        if early_s - since_s < _NAP_S:
-            return
-        machine.handle_timer(early_s)
-        sent, event = machine.datagrams_to_send(early_s), machine.next_event()
-        if sent or event is not None:
-            what = f"{len(sent)} datagrams to send" if event is None else type(event).__name__
+        for before_s in (_SLEEP_S, _EVE_S):
+            early_s = now if timer is None else min(now, timer - before_s)
+            if early_s - since_s < _NAP_S:
+                continue
+            machine.handle_timer(early_s)
+            sent = machine.datagrams_to_send(early_s) if before_s == _SLEEP_S else []
+            event = machine.next_event()
+            if event is not None:
+                what = type(event).__name__
+            elif sent:
+                what = f"{len(sent)} datagrams to send"
+            elif machine.get_timer() != timer:
+                what = "something to do"
+            else:
+                continue
             raise InvariantBrokenError(
                 TIMER, f"{node} had {what} when it was woken, and would have slept on"
             )

@@ -17,6 +17,7 @@ from quicpipe_lab.model.scenario import (
     Hostility,
     Idle,
     Meanwhile,
+    Outcome,
     Reboot,
     RestartRelay,
     Restore,
@@ -34,6 +35,9 @@ _MOST_BYTES = 131_072
 _LAST_BYTES = 16_384
 _HORIZONS_S = (1.0, 10.0, 60.0, 300.0)
 """In the longest there are minutes of silence, for which keepalives are there."""
+_LONG_CUT_S = 130.0, 250.0
+"""In which the relay gives up whoever it does not hear of: where there is time for it, and peers
+that live on without the relay."""
 _MOST_CHANGES = 6
 _LEAST_S = 0.001
 
@@ -159,7 +163,7 @@ def vary(scenario: Scenario, number: int) -> Variation:
     horizon_s = draw.choice(_HORIZONS_S)
     kinds = draw.choices((_skew, _slow, _lossy, _aside, _hostile), (2, 4, 4, 8, 3), k=_MOST_CHANGES)
     drawn = [kind(scenario, draw, horizon_s) for kind in kinds[: draw.randint(1, _MOST_CHANGES)]]
-    prepared = _prepared(replace(scenario, seed=seed), horizon_s)
+    prepared = _prepared(replace(scenario, seed=seed), horizon_s, draw)
     return Variation(replace(prepared, steps=()), prepared.steps, _compatible(drawn, scenario))
 
 
@@ -189,6 +193,9 @@ def _aside(scenario: Scenario, draw: random.Random, horizon_s: float) -> Change:
     if what == "restart":
         return Aside(Meanwhile(at_s, RestartRelay()))
     for_s = round(10 ** draw.uniform(-1, 1.1), 2)
+    is_long = horizon_s > _LONG_CUT_S[0] and draw.random() < 0.5
+    if is_long and scenario.expect is Outcome.DIRECT:
+        for_s = round(draw.uniform(*_LONG_CUT_S), 2)
     between = draw.choice(
         (
             (scenario.dialer, scenario.accepter),
@@ -226,9 +233,10 @@ def _compatible(changes: list[Change], scenario: Scenario) -> tuple[Change, ...]
     return tuple(kept.values())
 
 
-def _prepared(scenario: Scenario, horizon_s: float) -> Scenario:
+def _prepared(scenario: Scenario, horizon_s: float, draw: random.Random) -> Scenario:
     """With patience, and less to carry; at the end what is cut is restored, and while the last
-    changes happen there is time, and something to carry now and then."""
+    changes happen there is time, and something to carry now and then. After that, when the relay
+    knows where everybody is now, a stranger tries what may have been of use before."""
     total = sum(one.size_bytes for one in scenario.steps if isinstance(one, Transfer))
     share = min(1.0, _MOST_BYTES / max(1, total))
     steps: list[Step] = []
@@ -251,7 +259,8 @@ def _prepared(scenario: Scenario, horizon_s: float) -> Scenario:
             cuts = [one for one in cuts if set(one.between) != set(step.between)]
     steps += [Restore(one.between) for one in cuts]
     for _ in range(3):
-        steps += [Idle(horizon_s / 2), Transfer(_LAST_BYTES)]
+        attack = Attack(draw.choice([*Hostility]))
+        steps += [Idle(horizon_s / 2), Transfer(_LAST_BYTES), attack]
     return replace(
         scenario,
         steps=tuple(steps),
