@@ -91,10 +91,10 @@ def _line(group: list[Drop]) -> str:
 
 def _seen_as(topology: Topology, node: str) -> set[str]:
     """Every address that others may see a node's packets come from."""
-    uplink = topology.uplinks[node]
-    hosts = {uplink.lower_address}
-    for nat in topology.nats_above(node):
-        hosts.update(topology.external_addresses[nat.name])
+    hosts = {link.lower_address for link in topology.links_of(node)}
+    for link in topology.links_of(node):
+        for nat in topology.nats_above(link.name):
+            hosts.update(topology.external_addresses[nat.name])
     # Whoever has IPv6 only sees the same addresses within others.
     seen = {str(host) for host in hosts} | {str(embed(LAB_PREFIX, host)) for host in hosts}
     if topology.dual_stack:

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
 from quicpipe_lab.errors import ScenarioError
-from quicpipe_lab.model.nodes import CORE, Firewall, Nat, Uplink
+from quicpipe_lab.model.nodes import CORE, Edge, Firewall, Nat, Uplink
 
 if TYPE_CHECKING:
     from quicpipe_lab.model.topology import Topology
@@ -35,7 +35,7 @@ def _pool(topology: "Topology", lower: str, realm: str, outer: str) -> IPv4Netwo
     return CARRIER_POOL if outer == CORE else BUILDING_POOL
 
 
-def _realms(topology: "Topology", oriented: list[tuple[str, str, int]]) -> dict[str, str]:
+def _realms(topology: "Topology", oriented: list[Edge]) -> dict[str, str]:
     """``Topology.realm`` of every node, before there are uplinks."""
     realms = {CORE: CORE}
     for lower, upper, _ in oriented:
@@ -44,22 +44,27 @@ def _realms(topology: "Topology", oriented: list[tuple[str, str, int]]) -> dict[
     return realms
 
 
-def address(topology: "Topology", oriented: list[tuple[str, str, int]]) -> dict[str, Uplink]:
+def address(topology: "Topology", tree: list[Edge], standby: list[Edge]) -> tuple[Uplink, ...]:
     """Give every link its /30: the author's, or the next free one of its pool.
 
-    Blocks behind different NATs are different realms: the same network may stand in both.
+    Blocks behind different NATs are different realms: the same network may stand in both. But not
+    on two links of one host, which could not tell them apart.
     """
-    realms = _realms(topology, oriented)
-    given = _given_addresses(topology, oriented, realms)
+    edges = [*tree, *standby]
+    realms = _realms(topology, tree)
+    given = _given_addresses(topology, edges, realms)
     given_in: dict[str, list[IPv4Network]] = {CORE: [SERVICE_NETWORK]}
-    for _, upper, index in oriented:
+    given_to: dict[str, list[IPv4Network]] = {}
+    for lower, upper, index in edges:
         if index in given:
             given_in.setdefault(realms[upper], []).append(given[index].network)
+            given_to.setdefault(lower, []).append(given[index].network)
 
-    outer = {lower: realms[upper] for lower, upper, _ in oriented} | {CORE: CORE}
+    outer = {lower: realms[upper] for lower, upper, _ in tree} | {CORE: CORE}
+    found: list[Uplink] = []
     uplinks: dict[str, Uplink] = {}
     blocks: dict[tuple[str, IPv4Network], Iterator[IPv4Network]] = {}
-    for lower, upper, index in oriented:
+    for lower, upper, index in edges:
         if index in given:
             address, network = given[index].ip, given[index].network
             if realms[upper] != CORE and network.overlaps(uplinks[realms[upper]].network):
@@ -75,23 +80,28 @@ def address(topology: "Topology", oriented: list[tuple[str, str, int]]) -> dict[
             if realm != CORE:
                 taken = [*taken, uplinks[realm].network]
             free = blocks.setdefault((realm, pool), _blocks(pool, taken))
-            network = next(free, pool)
+            own = [one.network for one in found if one.lower == lower] if lower in uplinks else []
+            own += given_to.get(lower, [])
+            network = next((one for one in free if not any(map(one.overlaps, own))), pool)
             if network is pool:
                 raise ScenarioError(f"link[{index}]", f"{pool} has no free addresses left")
             address = _usable(network)[1]
         (upper_address,) = (one for one in _usable(network) if one != address)
         link = topology.links[index]
-        uplinks[lower] = Uplink(lower, upper, link, address, upper_address, network)
-    return uplinks
+        name = f"{lower}/{upper}" if lower in uplinks else lower
+        one = Uplink(lower, upper, link, address, upper_address, network, name)
+        uplinks.setdefault(lower, one)
+        found.append(one)
+    return tuple(found)
 
 
 def _given_addresses(
-    topology: "Topology", oriented: list[tuple[str, str, int]], realms: dict[str, str]
+    topology: "Topology", edges: list[Edge], realms: dict[str, str]
 ) -> dict[int, ipaddress.IPv4Interface]:
     """The author's own addresses by link index, checked."""
     given: dict[int, ipaddress.IPv4Interface] = {}
     taken: dict[str, dict[IPv4Network, int]] = {}
-    for _, upper, index in oriented:
+    for lower, upper, index in edges:
         text = topology.links[index].lower_address
         if text is None:
             continue
@@ -105,11 +115,14 @@ def _given_addresses(
             raise ScenarioError(where, "give a host address of a /30 or /31, as 198.18.0.2/30")
         if realms[upper] == CORE and network.overlaps(SERVICE_NETWORK):
             raise ScenarioError(where, f"{SERVICE_NETWORK} is for servers of the lab itself")
-        realm = taken.setdefault(realms[upper], {})
-        for other, other_index in realm.items():
-            if network.overlaps(other):
-                raise ScenarioError(where, f"link[{other_index}] has an address of {other} already")
-        realm[network] = index
+        # By realm, and by host: the two links of one must not be alike.
+        for alike in (taken.setdefault(place, {}) for place in (realms[upper], f"{lower}'s own")):
+            for other, other_index in alike.items():
+                if network.overlaps(other):
+                    raise ScenarioError(
+                        where, f"link[{other_index}] has an address of {other} already"
+                    )
+            alike[network] = index
         given[index] = interface
     return given
 
@@ -117,7 +130,7 @@ def _given_addresses(
 def external_addresses(topology: "Topology") -> dict[str, tuple[IPv4Address, ...]]:
     """Topology.external_addresses."""
     taken: dict[str, list[IPv4Network]] = {CORE: [SERVICE_NETWORK]}
-    for uplink in topology.uplinks.values():
+    for uplink in topology.all_links:
         taken.setdefault(topology.realm(uplink.upper), []).append(uplink.network)
     free: dict[tuple[str, IPv4Network], Iterator[IPv4Address]] = {}
     external: dict[str, tuple[IPv4Address, ...]] = {}

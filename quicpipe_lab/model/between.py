@@ -6,7 +6,7 @@ from quicpipe_lab.model.topology import CORE, Topology, Uplink
 
 def link_between(topology: Topology, one: str, other: str) -> Uplink:
     """The link that joins two nodes. Raises LocalProtocolError."""
-    for uplink in topology.uplinks.values():
+    for uplink in topology.all_links:
         if {uplink.lower, uplink.upper} == {one, other}:
             return uplink
     raise LocalProtocolError(f"there is no link between {one!r} and {other!r}")
@@ -15,13 +15,17 @@ def link_between(topology: Topology, one: str, other: str) -> Uplink:
 def cut_point(topology: Topology, one: str, other: str) -> tuple[str, list[str]]:
     """The router where the ways of two nodes part, and its neighbours towards them.
 
-    One neighbour where one of the two is the router itself. Raises LocalProtocolError.
+    One neighbour where one of the two is the router itself. A host's way is that by its link in
+    use, unless a link that stands by joins the two. Raises LocalProtocolError.
     """
     for name in (one, other):
         if name != CORE and name not in topology.by_name:
             raise LocalProtocolError(f"there is no node {name!r}")
     if one == other:
         raise LocalProtocolError(f"nothing lies between {one!r} and itself")
+    for lower, upper in ((one, other), (other, one)):
+        if any(link.upper == upper for link in topology.standby.get(lower, ())):
+            return upper, [lower]
     ways = [topology.path_to_core(name)[::-1] for name in (one, other)]
     shared = 0
     while all(len(way) > shared for way in ways) and ways[0][shared] == ways[1][shared]:

@@ -19,8 +19,8 @@ def interface_name(topology: Topology, node: str, neighbour: str) -> str:
 
 
 def neighbours(topology: Topology, node: str) -> list[str]:
-    """Of a node: the one towards the core first."""
-    above = [topology.uplinks[node].upper] if node != CORE else []
+    """Of a node: those towards the core first, of a host the one that it uses before others."""
+    above = [uplink.upper for uplink in topology.links_of(node)] if node != CORE else []
     return above + [uplink.lower for uplink in topology.children(node)]
 
 

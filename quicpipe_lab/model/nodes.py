@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
+from typing import NamedTuple
 
 from quicpipe_lab.model.firewall import FirewallBehavior
 from quicpipe_lab.model.link import LinkBehavior
@@ -78,7 +79,11 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """A link as seen from its lower end, with the addresses in use."""
+    """A link as seen from its lower end, with the addresses in use.
+
+    ``name``: its lower node's, and of a link that stands by the upper one's too. What a link draws
+    depends on it.
+    """
 
     lower: str
     upper: str
@@ -86,3 +91,12 @@ class Uplink:
     lower_address: IPv4Address
     upper_address: IPv4Address
     network: IPv4Network
+    name: str
+
+
+class Edge(NamedTuple):
+    """A link before it has addresses, by its index."""
+
+    lower: str
+    upper: str
+    link_index: int

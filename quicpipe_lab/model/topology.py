@@ -27,7 +27,7 @@ from quicpipe_lab.model.addressing import (
     external_addresses,
 )
 from quicpipe_lab.model.nat import Ipv6Behavior
-from quicpipe_lab.model.nodes import CORE, Firewall, Host, Link, Nat, Node, Relay, Uplink
+from quicpipe_lab.model.nodes import CORE, Edge, Firewall, Host, Link, Nat, Node, Relay, Uplink
 
 __all__ = [
     "BUILDING_POOL",
@@ -66,7 +66,7 @@ class Topology:
 
     def __post_init__(self) -> None:
         self._check_names()
-        _ = self.uplinks
+        _ = self._addressed
         self._check_nat64()
 
     @cached_property
@@ -76,30 +76,66 @@ class Topology:
 
     @cached_property
     def uplinks(self) -> dict[str, Uplink]:
-        """Each node's link towards the core, by node name, in order from the core outwards."""
-        return address(self, self._orient())
+        """Each node's link towards the core, by node name, in order from the core outwards.
+
+        Of a host with several the one that it uses, the first of the author's.
+        """
+        return {one.lower: one for one in self._addressed if one.name == one.lower}
+
+    @cached_property
+    def standby(self) -> dict[str, tuple[Uplink, ...]]:
+        """The further links of hosts that have any. What a host sends from an address of one of
+        its links leaves by that link."""
+        found: dict[str, tuple[Uplink, ...]] = {}
+        for one in self._addressed:
+            if one.name != one.lower:
+                found[one.lower] = (*found.get(one.lower, ()), one)
+        return found
+
+    @property
+    def all_links(self) -> tuple[Uplink, ...]:
+        """Those of the tree, from the core outwards, and then those that stand by."""
+        return self._addressed
+
+    def links_of(self, host: str) -> tuple[Uplink, ...]:
+        """A node's links upwards, the one in use first."""
+        return (self.uplinks[host], *self.standby.get(host, ()))
+
+    @cached_property
+    def _addressed(self) -> tuple[Uplink, ...]:
+        return address(self, *self._orient())
+
+    @cached_property
+    def by_link(self) -> dict[str, Uplink]:
+        """Every link by its name."""
+        return {one.name: one for one in self._addressed}
 
     def of_kind(self, kind: type[N]) -> Iterator[N]:
         """The nodes of one kind, in the author's order."""
         return (node for node in self.nodes if isinstance(node, kind))
 
     def path_to_core(self, name: str) -> list[str]:
-        """``name`` and every node above it, the core last."""
+        """``name`` and every node above it, the core last. From a host by its link in use, unless
+        ``name`` is that of another of its links."""
         path = [name]
         while path[-1] != CORE:
-            path.append(self.uplinks[path[-1]].upper)
+            path.append(self.by_link[path[-1]].upper)
         return path
 
     def children(self, name: str) -> list[Uplink]:
-        """The links that hang below a node."""
+        """The links that hang below a node, whether they are in use or stand by."""
         return self._below.get(name, [])
 
     @cached_property
     def _below(self) -> dict[str, list[Uplink]]:
         below: dict[str, list[Uplink]] = {}
-        for uplink in self.uplinks.values():
+        for uplink in self._addressed:
             below.setdefault(uplink.upper, []).append(uplink)
         return below
+
+    def tree_below(self, name: str) -> list[str]:
+        """The nodes that hang below one in the tree: each is below one other only."""
+        return [one.lower for one in self.children(name) if one.name == one.lower]
 
     def nats_above(self, name: str) -> list[Nat]:
         """The NATs between a node and the core, the nearest first."""
@@ -183,8 +219,9 @@ class Topology:
                         "routers below a NAT64 would need IPv4: only hosts",
                     )
 
-    def _orient(self) -> list[tuple[str, str, int]]:
-        """(lower, upper, index of link) breadth first from the core."""
+    def _orient(self) -> tuple[list[Edge], list[Edge]]:
+        """The tree's links, breadth first from the core, and in the author's order those that
+        stand by."""
         neighbours: dict[str, list[tuple[str, int]]] = {CORE: []}
         for node in self.nodes:
             neighbours[node.name] = []
@@ -192,25 +229,58 @@ class Topology:
             one, other = link.between
             neighbours[one].append((other, index))
             neighbours[other].append((one, index))
-        oriented: list[tuple[str, str, int]] = []
-        reached, used, queue = {CORE}, set[int](), [CORE]
+        tree: list[Edge] = []
+        standby: list[Edge] = []
+        used, queue = set[int](), [CORE]
         for upper in queue:
             for lower, index in neighbours[upper]:
                 if index in used:
                     continue
                 used.add(index)
-                if lower in reached:
+                edge = Edge(lower, upper, index)
+                if isinstance(self.by_name.get(lower), Host):
+                    self._check_host(edge, [*tree, *standby])
+                    is_first = index == neighbours[lower][0][1]
+                    (tree if is_first else standby).append(edge)
+                    continue
+                if lower in queue:
                     raise ScenarioError(
-                        f"link[{index}]", f"{lower!r} is reached twice: the links must form a tree"
+                        f"link[{index}]",
+                        f"{lower!r} is reached twice: only a host may have several links upwards",
                     )
-                if upper != CORE and isinstance(self.by_name[upper], Host):
-                    raise ScenarioError(
-                        f"link[{index}]", f"{upper!r} is a host: nothing hangs below a host"
-                    )
-                reached.add(lower)
                 queue.append(lower)
-                oriented.append((lower, upper, index))
+                tree.append(edge)
+        self._check_reached({edge.lower for edge in (*tree, *standby)}, used)
+        return tree, sorted(standby, key=lambda edge: edge.link_index)
+
+    def _check_reached(self, reached: set[str], used: set[int]) -> None:
+        """Every node is, by links that all lead on from a router; ``used`` are those that do."""
+        for index, link in enumerate(self.links):
+            for end in link.between:
+                if index not in used and end in reached:
+                    raise ScenarioError(
+                        f"link[{index}]", f"{end!r} is a host: nothing hangs below a host"
+                    )
         for node in self.nodes:
             if node.name not in reached:
                 raise ScenarioError(f"node {node.name!r}", f"no link leads from it to {CORE!r}")
-        return oriented
+
+    def _check_host(self, edge: Edge, others: list[Edge]) -> None:
+        """A further link of a host, if it is one."""
+        uppers = [one.upper for one in others if one.lower == edge.lower]
+        if not uppers:
+            return
+        if edge.upper in uppers:
+            raise ScenarioError(
+                f"link[{edge.link_index}].between",
+                f"{edge.lower!r} has a link to {edge.upper!r} already",
+            )
+        if isinstance(self.by_name[edge.lower], Relay):
+            raise ScenarioError(
+                f"link[{edge.link_index}].between", f"{edge.lower!r} is a relay, which has one link"
+            )
+        if self.dual_stack:
+            raise ScenarioError(
+                f"link[{edge.link_index}].between",
+                f"{edge.lower!r} has a link already, and with dual_stack no host has several",
+            )

@@ -35,7 +35,10 @@ SERVICES: dict[Family, tuple[str, str]] = {
 
 
 class Vantage(NamedTuple):
-    """A host, and perhaps a second one behind the same NATs, that look at them over a family."""
+    """A host, and perhaps a second one behind the same NATs, that look at them over a family.
+
+    Each by the name of its link: a host with several looks by each of them.
+    """
 
     first: str
     second: str | None
@@ -48,7 +51,8 @@ def vantage_points(topology: Topology) -> dict[str, Hosts]:
     The second has the same kinds of them above it, if not the same ones.
     """
     found: dict[str, Hosts] = {}
-    hosts = [node.name for node in topology.nodes if isinstance(node, Host)]
+    in_use = [node.name for node in topology.nodes if isinstance(node, Host)]
+    hosts = [*in_use, *(one.name for links in topology.standby.values() for one in links)]
     above = {host: routers_above(topology, host) for host in hosts}
     for router in routers(topology):
         behind = sorted((one for one in hosts if router in above[one]), key=lambda h: len(above[h]))
@@ -66,7 +70,7 @@ def routers(topology: Topology) -> list[Router]:
 
 
 def routers_above(topology: Topology, host: str) -> list[Router]:
-    """The nearest first."""
+    """The nearest first; ``host`` may be the name of one of its links."""
     above = (topology.by_name.get(name) for name in topology.path_to_core(host)[1:])
     return [node for node in above if isinstance(node, Nat | Firewall)]
 
@@ -146,7 +150,7 @@ class Prospect:
         """A host's own."""
         if family is Family.IPV6:
             return str(self._ipv6.uplinks[host].lower_address)
-        return str(self._topology.uplinks[host].lower_address)
+        return str(self._topology.by_link[host].lower_address)
 
     def external_addresses(self, vantage: Vantage) -> list[str]:
         """The outermost NAT's, or the host's own where nothing translates."""

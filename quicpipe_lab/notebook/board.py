@@ -27,13 +27,13 @@ class Switch(NamedTuple):
 def switches(topology: Topology) -> list[Switch]:
     """The relay's own, those of all other links, and of all NATs."""
     found = []
-    for lower, uplink in topology.uplinks.items():
-        is_relay = isinstance(topology.by_name[lower], Relay)
-        name = "relay" if is_relay else f"link {uplink.upper} - {lower}"
+    for uplink in topology.all_links:
+        is_relay = isinstance(topology.by_name[uplink.lower], Relay)
+        name = "relay" if is_relay else f"link {uplink.upper} - {uplink.lower}"
         words = ("off", "on") if is_relay else ("down", "up")
         label, undo = (f"{name} {word}" for word in words)
-        nodes = (uplink.upper, lower)
-        found.append(Switch(f"cut {lower}", "cut", nodes, label, undo, " ".join(nodes)))
+        nodes = (uplink.upper, uplink.lower)
+        found.append(Switch(f"cut {uplink.name}", "cut", nodes, label, undo, " ".join(nodes)))
     for node in topology.nodes:
         if isinstance(node, Nat | Firewall):
             key = f"reboot {node.name}"
@@ -46,9 +46,8 @@ def board(topology: Topology) -> dict[str, Any]:
     places: dict[str, tuple[float, int]] = {}
 
     def place(name: str, left: float, level: int) -> float:
-        below = [uplink.lower for uplink in topology.children(name)]
         right = left
-        for lower in below:
+        for lower in topology.tree_below(name):
             right = place(lower, right, level + 1)
         right = max(right, left + 1)
         places[name] = ((left + right) / 2, level)
@@ -71,7 +70,7 @@ def board(topology: Topology) -> dict[str, Any]:
         "width": width * _COLUMN,
         "height": depth * _ROW + _MARGIN,
         "nodes": nodes,
-        "links": [[uplink.upper, lower] for lower, uplink in topology.uplinks.items()],
+        "links": [[uplink.upper, uplink.lower] for uplink in topology.all_links],
         "switches": [one._asdict() for one in switches(topology)],
     }
 
@@ -90,7 +89,7 @@ def _detail(topology: Topology, name: str) -> str:
         return str(node.behavior)
     if isinstance(node, Firewall):
         return f"firewall {node.behavior.filtering}"
-    return str(topology.uplinks[name].lower_address)
+    return ", ".join(str(one.lower_address) for one in topology.links_of(name))
 
 
 def hops(topology: Topology, arrivals: Iterable[Arrival]) -> list[dict[str, Any]]:

@@ -93,7 +93,7 @@ def _links(run: Run) -> Table:
         tuple(event.data["between"]): event.data for event in run.named("link-counters", LAB)
     }
     rows = []
-    for uplink in run.scenario.topology.uplinks.values():
+    for uplink in run.scenario.topology.all_links:
         does = describe_link(uplink).replace("\n", "; ") or "plain cable"
         for ends in ((uplink.upper, uplink.lower), (uplink.lower, uplink.upper)):
             counters = counted.get(ends, {})

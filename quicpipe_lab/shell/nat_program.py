@@ -50,9 +50,12 @@ class View:
     blocked: bool = False
     nat64: bool = False
 
-    def maker(self, namespace: int) -> MakeSocket:
-        """Of sockets that a host in that namespace looks through."""
-        return _maker(namespace, is_ipv6(self.inside_host), self.nat64)
+    def maker(self, namespace: int, host: str) -> MakeSocket:
+        """Of sockets that a host in that namespace looks through, from that address of its own: it
+        may have several."""
+        if self.nat64:
+            return _maker(namespace, "::", nat64=True)
+        return _maker(namespace, host)
 
 
 @dataclass(frozen=True)
@@ -119,13 +122,13 @@ def probe(job: Job) -> dict[str, NatMeasurement]:
 def _sight(view: View, server: int, servers: Sequence[Responder]) -> Sight:
     second = None
     if view.second is not None:
-        second = Place(view.second_host, view.maker(view.second))
+        second = Place(view.second_host, view.maker(view.second, view.second_host))
     return Sight(
         view.outermost,
-        Place(view.inside_host, view.maker(view.host)),
+        Place(view.inside_host, view.maker(view.host, view.inside_host)),
         second,
         servers,
-        _maker(server, is_ipv6(view.inside_host)),
+        _maker(server, "::" if is_ipv6(view.inside_host) else "0.0.0.0"),
         view.lifetime_s,
         view.warm_up_s,
         view.blocked,
@@ -151,19 +154,18 @@ def is_ipv6(host: str) -> bool:
     return ":" in host
 
 
-def _maker(namespace: int, over_ipv6: bool, nat64: bool = False) -> MakeSocket:
+def _maker(namespace: int, host: str, nat64: bool = False) -> MakeSocket:
     def make(port: int) -> socket.socket:
-        return _inside(namespace, lambda: _bound(port, over_ipv6, nat64))
+        return _inside(namespace, lambda: _bound(host, port, nat64))
 
     return make
 
 
-def _bound(port: int, over_ipv6: bool, nat64: bool) -> socket.socket:
-    ipv6 = over_ipv6 or nat64
-    family, kind = socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_DGRAM
+def _bound(host: str, port: int, nat64: bool) -> socket.socket:
+    family, kind = socket.AF_INET6 if is_ipv6(host) else socket.AF_INET, socket.SOCK_DGRAM
     sock = Nat64Socket(LAB_PREFIX, family, kind) if nat64 else socket.socket(family, kind)
     try:
-        sock.bind(("::" if ipv6 else "0.0.0.0", port))
+        sock.bind((host, port))
     except OSError as error:
         sock.close()
         raise QuicpipeLabError(f"cannot bind to port {port}: {error.strerror}") from None

@@ -49,6 +49,89 @@ def trees(draw: st.DrawFn) -> Topology:
     return Topology("tree", tuple(nodes), tuple(draw(st.permutations(links))))
 
 
+@st.composite
+def with_standby_links(draw: st.DrawFn) -> Topology:
+    """Trees whose hosts have further links to any of the other routers."""
+    tree = draw(trees())
+    routers = [CORE, *(one.name for one in tree.nodes if not isinstance(one, Host))]
+    further = []
+    for node in tree.nodes:
+        if type(node) is not Host:
+            continue
+        others = [one for one in routers if one != tree.uplinks[node.name].upper]
+        uppers = draw(st.lists(st.sampled_from(others), unique=True)) if others else []
+        further += [Link((node.name, upper)) for upper in uppers]
+    return Topology("phones", tree.nodes, (*tree.links, *further))
+
+
+@given(with_standby_links())
+def test_no_host_has_two_links_that_are_alike(topology: Topology) -> None:
+    for host in topology.of_kind(Host):
+        links = topology.links_of(host.name)
+        assert links[0] == topology.uplinks[host.name]
+        assert len({one.name for one in links}) == len({one.upper for one in links}) == len(links)
+        for one, other in combinations(links, 2):
+            assert not one.network.overlaps(other.network)
+    for one, other in combinations(topology.all_links, 2):
+        if topology.realm(one.upper) == topology.realm(other.upper):
+            assert not one.network.overlaps(other.network)
+
+
+def test_the_first_link_in_the_authors_order_is_in_use() -> None:
+    """Though the other one's router is nearer to the core."""
+    nodes = (Host("phone"), Nat("carrier"), Nat("home"), Nat("street"))
+    links = (
+        Link(("phone", "home")),
+        Link(("home", "street")),
+        Link(("street", CORE)),
+        Link(("phone", "carrier")),
+        Link(("carrier", CORE)),
+    )
+    topology = Topology("t", nodes, links)
+    assert topology.path_to_core("phone") == ["phone", "home", "street", CORE]
+    assert [one.upper for one in topology.links_of("phone")] == ["home", "carrier"]
+    assert [one.name for one in topology.links_of("phone")] == ["phone", "phone/carrier"]
+    assert topology.tree_below("carrier") == []
+    assert topology.subscribers("carrier") == [topology.standby["phone"][0].lower_address]
+
+
+def _phone(*links: Link, dual_stack: bool = False) -> Topology:
+    nodes = (Host("phone"), Host("other"), Nat("home"), Nat("carrier"), Relay("relay"))
+    ours = (Link(("core", "home")), Link(("core", "carrier")), Link(("core", "relay")))
+    return Topology("t", nodes, (*ours, Link(("core", "other")), *links), dual_stack)
+
+
+@pytest.mark.parametrize(
+    ("links", "problem"),
+    [
+        (
+            [("phone", "home"), ("home", "phone")],
+            r"link\[5\].between: 'phone' has a link to 'home'",
+        ),
+        ([("phone", "home"), ("relay", "home")], r"link\[5\].between: 'relay' is a relay"),
+        ([("phone", "home"), ("home", "carrier")], "'carrier' is reached twice"),
+        ([("phone", "home"), ("phone", "other")], "is a host: nothing hangs below a host"),
+    ],
+)
+def test_what_no_host_can_have_is_refused(links: list[tuple[str, str]], problem: str) -> None:
+    with pytest.raises(ScenarioError, match=problem):
+        _phone(*map(Link, links))
+
+
+def test_with_dual_stack_no_host_has_several_links() -> None:
+    links = Link(("phone", "home")), Link(("phone", "carrier"))
+    with pytest.raises(ScenarioError, match=r"link\[5\].between: .*with dual_stack no host has"):
+        _phone(*links, dual_stack=True)
+
+
+def test_given_addresses_of_one_hosts_links_must_differ() -> None:
+    with pytest.raises(ScenarioError, match=r"link\[4\] has an address of 192.168.7.0/30 already"):
+        _phone(
+            Link(("phone", "home"), lower_address="192.168.7.2/30"),
+            Link(("phone", "carrier"), lower_address="192.168.7.1/30"),
+        )
+
+
 @given(trees())
 def test_every_node_has_one_uplink_and_a_way_to_the_core(topology: Topology) -> None:
     assert set(topology.uplinks) == set(topology.by_name)
@@ -129,11 +212,23 @@ def test_the_same_description_gets_the_same_addresses(topology: Topology) -> Non
 
 
 @given(trees(), st.data())
-def test_one_link_more_is_no_tree(topology: Topology, data: st.DataObject) -> None:
+def test_one_link_more_is_no_tree_unless_it_is_a_hosts(
+    topology: Topology, data: st.DataObject
+) -> None:
     names = st.sampled_from([CORE, *topology.by_name])
     ends = data.draw(st.tuples(names, names).filter(lambda pair: pair[0] != pair[1]))
+    hosts = [name for name in ends if type(topology.by_name.get(name)) is Host]
+    is_another = len(hosts) == 1 and not {*ends} <= {hosts[0], topology.uplinks[hosts[0]].upper}
+    routers = {CORE, *(name for name, one in topology.by_name.items() if not isinstance(one, Host))}
+    links = (*topology.links, Link(ends))
+    if is_another and routers & {*ends}:
+        graph = Topology("graph", topology.nodes, links)
+        assert graph.uplinks == topology.uplinks, "links in use are as they were"
+        (standby,) = graph.standby[hosts[0]]
+        assert {standby.lower, standby.upper} == {*ends} and standby.lower == hosts[0]
+        return
     with pytest.raises(ScenarioError):
-        Topology("graph", topology.nodes, (*topology.links, Link(ends)))
+        Topology("graph", topology.nodes, links)
 
 
 @given(trees(), st.data())

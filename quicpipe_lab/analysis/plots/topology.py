@@ -47,8 +47,8 @@ def _draw_zones(ax: Axes, run: Run, layout: Layout, colours: style.Theme) -> Non
 
     def under(name: str) -> list[Box]:
         found = []
-        for uplink in tree.children(name):
-            found += [layout.boxes[uplink.lower], *under(uplink.lower)]
+        for lower in tree.tree_below(name):
+            found += [layout.boxes[lower], *under(lower)]
         return found
 
     for nat in tree.of_kind(Nat):
@@ -76,15 +76,24 @@ def _draw_zones(ax: Axes, run: Run, layout: Layout, colours: style.Theme) -> Non
 
 
 def _draw_links(ax: Axes, run: Run, layout: Layout, colours: style.Theme) -> None:
-    for name, uplink in run.scenario.topology.uplinks.items():
-        (x0, y0), (x1, y1) = _ends(layout, name, uplink.upper)
-        ax.plot([x0, x1], [y0, y1], color=colours.box_edge, linewidth=1.2, zorder=2)
+    for uplink in run.scenario.topology.all_links:
+        (x0, y0), (x1, y1) = _ends(layout, uplink.lower, uplink.upper)
+        dashes: Any = "solid"
+        x, side = (x0 + x1) / 2 + 0.16, "left"
+        if uplink.name != uplink.lower:  # it stands by, and leads to another column
+            dashes = (0, (4, 2))
+            is_left = x0 <= x1
+            x0 += layout.boxes[uplink.lower].width / (4 if is_left else -4)
+            x, side = (x1 + 0.16, "left") if is_left else (x1 - 0.16, "right")
+        line = {"color": colours.box_edge, "linestyle": dashes, "linewidth": 1.2}
+        ax.plot([x0, x1], [y0, y1], **line, zorder=2)
         text = describe_link(uplink)
         if text:
             ax.text(
-                (x0 + x1) / 2 + 0.16,
+                x,
                 (y0 + y1) / 2,
                 text,
+                ha=side,
                 va="center",
                 fontsize=style.SMALL,
                 color=colours.muted,

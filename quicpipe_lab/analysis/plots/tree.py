@@ -108,10 +108,12 @@ def _describe_host(run: Run, node: Host) -> list[str]:
     scenario = run.scenario
     roles = {scenario.dialer: "dialer", scenario.accepter: "accepter", scenario.relay: "relay"}
     role = roles.get(node.name, "")
+    standby = scenario.topology.standby.get(node.name, ())
     lines = [
         node.name,
         *([role] if role not in ("", node.name) else []),
         address_of(run, node.name),
+        *(f"{one.lower_address} ({one.upper})" for one in standby),
     ]
     seen = [event.data.get("observed") for event in run.named("relay-registered", node.name)]
     if seen and isinstance(seen[-1], str):
@@ -168,8 +170,8 @@ def _in_order(run: Run, upper: str, leave_out: list[str]) -> list[str]:
     path = run.scenario.topology.path_to_core
     peers = run.scenario.dialer, run.scenario.accepter
     first, last = (set(path(peer)) if peer else set() for peer in peers)
-    names = [one.lower for one in run.scenario.topology.children(upper)]
-    names = [name for name in names if name not in leave_out]
+    below = run.scenario.topology.tree_below(upper)
+    names = [name for name in below if name not in leave_out]
     return sorted(names, key=lambda name: (name in last) - (name in first))
 
 
@@ -194,18 +196,19 @@ def _place(run: Run, layout: Layout, name: str, below: list[str], left: float, l
 
 
 def _label_width(topology: Topology, name: str) -> float:
+    """How far what is said of its own link reaches, or of one that stands by below it."""
     if name == CORE:
         return 0.0
-    text = describe_link(topology.uplinks[name])
-    if not text:
-        return 0.0
-    return 0.2 + max(style.text_width(line, style.SMALL) for line in text.split("\n"))
+    standby = [one for one in topology.children(name) if one.name != one.lower]
+    texts = [describe_link(one) for one in (topology.uplinks[name], *standby)]
+    lines = [line for text in texts if text for line in text.split("\n")]
+    return max((0.2 + style.text_width(line, style.SMALL) for line in lines), default=0.0)
 
 
 def _shift(run: Run, layout: Layout, name: str, by: float) -> None:
     layout.boxes[name].x += by
-    for uplink in run.scenario.topology.children(name):
-        _shift(run, layout, uplink.lower, by)
+    for lower in run.scenario.topology.tree_below(name):
+        _shift(run, layout, lower, by)
 
 
 def _place_rows(layout: Layout, above: list[str]) -> None:
@@ -231,7 +234,7 @@ def _place_rows(layout: Layout, above: list[str]) -> None:
 def _place_core(topology: Topology, layout: Layout, above: list[str], right: float) -> None:
     """The core is as wide as all that hangs from it; the relay is above its middle."""
     core = layout.boxes[CORE]
-    ends = [layout.boxes[one.lower] for one in topology.children(CORE) if one.lower not in above]
+    ends = [layout.boxes[one] for one in topology.tree_below(CORE) if one not in above]
     widest = max(
         [2 * core.width + 0.4]
         + [2 * _label_width(topology, name) + layout.boxes[name].width for name in above]

@@ -78,9 +78,16 @@ class Wire(NamedTuple):
     Where the link behaves, ``through`` has two more ends, in the namespace of the wires: there are
     then two pairs, from ``upper`` to the first and from the second to ``lower``. Or the kernel
     itself makes the link behave: ``netem`` is what it does downwards and upwards.
+
+    ``link`` is its name, as Uplink has it. Where the lower node has several links upwards,
+    ``table`` is the number of the routing table for what it sends from this one's address, and
+    otherwise 0. ``is_default``: what has no source address yet goes this way.
     """
 
+    link: str
     lower_node: str
+    table: int
+    is_default: bool
     prefix_length: int
     upper: End
     lower: End
@@ -184,9 +191,12 @@ def _space(data: Any) -> Space:
 
 
 def _wire(data: Any) -> Wire:
-    lower_node, prefix_length, upper, lower, through, netem = data
+    link, lower_node, table, is_default, prefix_length, upper, lower, through, netem = data
     return Wire(
+        link,
         lower_node,
+        table,
+        is_default,
         prefix_length,
         End(*upper),
         End(*lower),

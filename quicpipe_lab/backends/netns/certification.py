@@ -78,7 +78,7 @@ class _Program:
         self._names = {f"{one.first}+{one.second}+{one.family}": one for one in batch}
         nodes = {CORE: _FIRST_FD}
         for host in (host for one in batch for host in one[:2] if host is not None):
-            nodes.setdefault(host, _FIRST_FD + len(nodes))
+            nodes.setdefault(lab.topology.by_link[host].lower, _FIRST_FD + len(nodes))
         views = {
             name: _view(lab.topology, prospect, vantage, nodes, lifetime)
             for name, vantage in self._names.items()
@@ -144,12 +144,13 @@ def _view(
     lifetime: bool,
 ) -> View:
     first, second, family = vantage
+    links = topology.by_link
     answered = any(one.answered_lifetime_s is not None for one in prospect.chain(vantage))
     return View(
         f"{routers_above(topology, first)[-1].name}+{family}",
-        nodes[first],
+        nodes[links[first].lower],
         prospect.inside_address(first, family),
-        None if second is None else nodes[second],
+        None if second is None else nodes[links[second].lower],
         "" if second is None else prospect.inside_address(second, family),
         prospect.lifetime_s(vantage) if lifetime else None,
         WARM_UP_S if answered else 0.0,

@@ -22,45 +22,50 @@ def encode_blueprint(text: str) -> list[EncodedSpace]:
     """``text`` is the Blueprint's JSON."""
     blueprint = blueprint_from_json(json.loads(text))
     files = {space.node: FIRST_FILE + place for place, space in enumerate(blueprint.spaces)}
-    uplinks: dict[str, Wire] = {}
+    uplinks: dict[str, list[Wire]] = {}
     tables: dict[str, Datagram] = {}
     encoded: list[EncodedSpace] = []
     for space in blueprint.spaces:
-        uplink = uplinks.get(space.node)
-        datagrams = _links(space, uplink, files)
-        uplinks |= {wire.lower_node: wire for wire in space.wires}
+        above = sorted(uplinks.get(space.node, []), key=lambda wire: wire.lower.number)
+        datagrams = _links(space, above, files)
+        for wire in space.wires:
+            uplinks.setdefault(wire.lower_node, []).append(wire)
         if space.node == WIRES:
-            ends = [end for wire in uplinks.values() for end in wire.through]
+            ends = [end for wires in uplinks.values() for wire in wires for end in wire.through]
             datagrams += netlink.datagrams(NETLINK_ROUTE, list(map(rtnetlink.end_up, ends)))
         for table in space.tables:
             # Most NATs of a lab have the same rules, and rules take longest to encode.
             if str(table) not in tables:
                 tables[str(table)] = nft.add_table(table)
             datagrams.append(tables[str(table)])
-        real = list(_real_senders(space, uplink))
+        real = list(_real_senders(space, above))
         tun = None if space.tun is None else (space.tun.interface, space.tun.number)
         encoded.append((space.node, space.sysctls, datagrams, space.conntrack_sysctls, real, tun))
     return encoded
 
 
-def _real_senders(space: Space, uplink: Wire | None) -> Iterator[str]:
+def _real_senders(space: Space, above: list[Wire]) -> Iterator[str]:
     """The interfaces on links that behave: what they send has to be real packets."""
-    if uplink is not None and (uplink.through or uplink.netem):
-        yield uplink.lower.interface
+    for uplink in above:
+        if uplink.through or uplink.netem:
+            yield uplink.lower.interface
     for wire in space.wires:
         if wire.through or wire.netem:
             yield wire.upper.interface
 
 
-def _links(space: Space, uplink: Wire | None, files: dict[str, int]) -> list[Datagram]:
-    """The wire upwards is there already: the node above made it."""
+def _links(space: Space, above: list[Wire], files: dict[str, int]) -> list[Datagram]:
+    """The wires upwards are there already: the nodes above made them."""
     requests: list[Request] = [rtnetlink.loopback_up()]
     requests += map(rtnetlink.loopback_address, space.addresses)
-    if uplink is not None:
+    for uplink in above:
         requests.append(rtnetlink.end_up(uplink.lower))
         requests += _ipv4(uplink.lower, uplink.upper, uplink.prefix_length)
-        if uplink.upper.address:
+        if uplink.upper.address and uplink.is_default:
             requests.append(rtnetlink.default_route(uplink.upper.address))
+        if uplink.table:
+            gateway, own = uplink.upper.address, uplink.lower.address
+            requests += rtnetlink.route_by_source(own, gateway, uplink.table)
         requests += _netem(uplink, uplink.lower, UP)
     for wire in space.wires:
         requests += [*_veth_pairs(wire, files), *_netem(wire, wire.upper, DOWN)]

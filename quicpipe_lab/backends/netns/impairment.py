@@ -25,22 +25,22 @@ Means = tuple[list[End], list[Netem]]
 
 
 def means_by_link(topology: Topology, seed: int, netem: bool) -> dict[str, Means]:
-    """By each link's lower node. Raises UnsupportedBehaviorError where there are none."""
+    """By each link's name. Raises UnsupportedBehaviorError where there are none."""
     means: dict[str, Means] = {}
     wires = 0
-    for lower, uplink in topology.uplinks.items():
+    for uplink in topology.all_links:
         if uplink.link.is_plain:
-            means[lower] = [], []
+            means[uplink.name] = [], []
             continue
         behaviors = directions(uplink.link)
         for behavior in behaviors:
-            require_support(f"link {lower!r} to {uplink.upper!r}", behavior)
+            require_support(f"link {uplink.lower!r} to {uplink.upper!r}", behavior)
         # One that does nothing is there to be changed to anything, which only the wire can be.
         is_idle = behaviors == (LinkBehavior(), LinkBehavior())
         if netem and not is_idle and not any(map(why_not_netem, behaviors)):
-            means[lower] = [], netems(lower, behaviors, seed)
+            means[uplink.name] = [], netems(uplink.name, behaviors, seed)
         else:
-            means[lower] = list(wire_ends(wires)), []
+            means[uplink.name] = list(wire_ends(wires)), []
             wires += 1
     return means
 
@@ -89,10 +89,10 @@ def why_not_netem(behavior: LinkBehavior) -> str | None:
     return None
 
 
-def netems(lower: str, behaviors: tuple[LinkBehavior, LinkBehavior], seed: int) -> list[Netem]:
-    """Of a link by its lower node, downwards and upwards."""
+def netems(link: str, behaviors: tuple[LinkBehavior, LinkBehavior], seed: int) -> list[Netem]:
+    """Of a link by its name, downwards and upwards."""
     return [
-        Netem(behavior.to_data(), f"{seed}/{lower}/{direction}")
+        Netem(behavior.to_data(), f"{seed}/{link}/{direction}")
         for behavior, direction in zip(behaviors, ("down", "up"), strict=True)
     ]
 

@@ -38,11 +38,11 @@ class Links:
         self._seed = seed
         self._ask = ask
         wires = [wire for space in blueprint.spaces for wire in space.wires]
-        self._netem = {wire.lower_node: wire for wire in wires if wire.netem}
-        self._wired = {wire.lower_node: wire for wire in wires if wire.through}
+        self._netem = {wire.link: wire for wire in wires if wire.netem}
+        self._wired = {wire.link: wire for wire in wires if wire.through}
+        self._uplinks = {uplink.name: uplink for uplink in topology.all_links}
         self._behaviors = {
-            lower: directions(topology.uplinks[lower].link)
-            for lower in (*self._netem, *self._wired)
+            name: directions(self._uplinks[name].link) for name in (*self._netem, *self._wired)
         }
         self._control: Channel | None = None
         if self._wired:
@@ -53,10 +53,10 @@ class Links:
         with there:
             self._ask({"request": "wire"}, [there.fileno()])
         links = []
-        for lower, wire in self._wired.items():
+        for name, wire in self._wired.items():
             ends = [end.interface for end in wire.through]
-            behaviors = [one.to_data() for one in self._behaviors[lower]]
-            links.append([lower, *ends, *behaviors, str(self._seed)])
+            behaviors = [one.to_data() for one in self._behaviors[name]]
+            links.append([name, *ends, *behaviors, str(self._seed)])
         self._ask_wire({"links": links})
 
     def close(self) -> None:
@@ -74,21 +74,20 @@ class Links:
         Raises LocalProtocolError, UnsupportedBehaviorError, QuicpipeLabError.
         """
         uplink = link_between(self._topology, one, other)
-        lower = uplink.lower
-        if lower not in self._behaviors:
+        if uplink.name not in self._behaviors:
             raise LocalProtocolError(
                 f"the link between {one!r} and {other!r} is a plain cable: to be changed in a"
                 " running lab it needs a behaviour from the start, which may be empty"
             )
         behaviors = (there, back) if uplink.upper == one else (back, there)
         for behavior in behaviors:
-            require_support(f"link {lower!r} to {uplink.upper!r}", behavior)
-        if lower in self._netem:
+            require_support(f"link {uplink.lower!r} to {uplink.upper!r}", behavior)
+        if uplink.name in self._netem:
             self._set_netem(uplink, behaviors)
         else:
             down, up = (behavior.to_data() for behavior in behaviors)
-            self._ask_wire({"request": "set", "link": lower, "down": down, "up": up})
-        self._behaviors[lower] = behaviors
+            self._ask_wire({"request": "set", "link": uplink.name, "down": down, "up": up})
+        self._behaviors[uplink.name] = behaviors
 
     def _set_netem(self, uplink: Uplink, behaviors: tuple[LinkBehavior, LinkBehavior]) -> None:
         for behavior in behaviors:
@@ -97,27 +96,27 @@ class Links:
                     f"link {uplink.lower!r} to {uplink.upper!r} runs on the kernel's netem and"
                     f" cannot change to this: {reason}; Lab(..., netem=False) does without"
                 )
-        places = self._netem_ends(self._netem[uplink.lower])
-        changed = netems(uplink.lower, behaviors, self._seed)
+        places = self._netem_ends(self._netem[uplink.name])
+        changed = netems(uplink.name, behaviors, self._seed)
         for (node, end), netem in zip(places, changed, strict=True):
             self._ask({"request": "set-netem", "node": node, "end": end, "netem": netem}, [])
 
     def _netem_ends(self, wire: Wire) -> list[tuple[str, End]]:
         """Where downwards and upwards are sent from."""
-        upper = self._topology.uplinks[wire.lower_node].upper
+        upper = self._uplinks[wire.link].upper
         return [(upper, wire.upper), (wire.lower_node, wire.lower)]
 
     def counters(self) -> Counters:
         """Of every link that behaves. Raises QuicpipeLabError."""
         found: Counters = {}
         wired = self._ask_wire({"request": "counters"}) if self._wired else {}
-        for lower, both in wired.items():
-            upper = self._topology.uplinks[lower].upper
+        for name, both in wired.items():
+            upper, lower = self._uplinks[name].upper, self._uplinks[name].lower
             found[upper, lower] = _from_wire(both["down"])
             found[lower, upper] = _from_wire(both["up"])
-        for lower, wire in self._netem.items():
-            (upper, upper_end), (_, lower_end) = self._netem_ends(wire)
-            down, up = self._behaviors[lower]
+        for name, wire in self._netem.items():
+            (upper, upper_end), (lower, lower_end) = self._netem_ends(wire)
+            down, up = self._behaviors[name]
             found[upper, lower] = self._netem_counters(upper, upper_end, down)
             found[lower, upper] = self._netem_counters(lower, lower_end, up)
         return found

@@ -20,6 +20,7 @@ class Place(NamedTuple):
 
     ``realm`` is the NAT behind which ``address`` means something, or the core. ``gateway`` is the
     address of the link's other end, which is ``upper``'s. The same for IPv6, where there is any.
+    ``standby``: of a host with several links, the others' router, realm, address and gateway.
     ``synthesised``: behind a NAT64, by name, the IPv6 addresses for what has IPv4 only (RFC 6147).
     """
 
@@ -33,6 +34,7 @@ class Place(NamedTuple):
     address_v6: str | None = None
     gateway_v6: str | None = None
     synthesised: Mapping[str, str] = {}
+    standby: Sequence[tuple[str, str, str, str]] = ()
 
 
 def places(topology: "Topology") -> list[Place]:
@@ -43,14 +45,22 @@ def places(topology: "Topology") -> list[Place]:
     ipv6 = Ipv6Addresses(topology)
     found = [Place(CORE, "router", CORE, realm_v6=CORE)]
     for node, uplink in topology.uplinks.items():
-        above = topology.nats_above(node)
         place = Place(
             node,
             type(topology.by_name[node]).__name__.lower(),
-            above[0].name if above else CORE,
+            topology.realm(uplink.upper),
             uplink.upper,
             str(uplink.lower_address),
             str(uplink.upper_address),
+            standby=[
+                (
+                    one.upper,
+                    topology.realm(one.upper),
+                    str(one.lower_address),
+                    str(one.upper_address),
+                )
+                for one in topology.standby.get(node, ())
+            ],
         )
         if topology.nat64_above(node) is not None:
             place = place._replace(address=None, gateway=None)
@@ -92,6 +102,9 @@ def addresses(all_places: Sequence[Place]) -> dict[str, list[str]]:
             if place.upper is not None and place.address is not None and place.gateway is not None:
                 own[place.node].insert(0, place.address)
                 own[place.upper].append(place.gateway)
+            for upper, _, address, gateway in place.standby:
+                own[place.node].append(address)
+                own[upper].append(gateway)
         for node in found:
             found[node] += own[node]
     return found
@@ -121,7 +134,7 @@ def hosts_file(all_places: Sequence[Place], node: str) -> str:
 def _over_ipv6(all_places: Sequence[Place]) -> list[Place]:
     """The places with their IPv6 in the place of IPv4."""
     return [
-        one._replace(realm=one.realm_v6, address=one.address_v6, gateway=one.gateway_v6)
+        one._replace(realm=one.realm_v6, address=one.address_v6, gateway=one.gateway_v6, standby=())
         for one in all_places
     ]
 
@@ -130,11 +143,16 @@ def _known(all_places: Sequence[Place], node: str) -> dict[str, str]:
     """Names and addresses of whom a node reaches, itself among them."""
     by_name = {place.node: place for place in all_places}
     facing = _facing(by_name, node)
+    next_to = {upper: gateway for upper, _, _, gateway in by_name[node].standby}
     known: dict[str, str] = {}
     for place in all_places:
-        address = place.address if place.node == node else facing.get(place.node)
+        own = facing.get(place.node, next_to.get(place.node))
+        address = place.address if place.node == node else own
         if address is None and (place.realm == node or place.realm in facing):
             address = place.address
+        for _, realm, other, _ in place.standby:
+            if address is None and (realm == node or realm in facing):
+                address = other
         if address is not None:
             known[place.node] = address
     return known

@@ -32,6 +32,8 @@ from quicpipe_lab.model.topology import (
 
 _FIRST_INDEX = 101
 """Above the numbers of what some kernels put into every new namespace (tunl0, sit0, ...)."""
+_FIRST_TABLE = 101
+"""Of a host's routing tables, one for each of its links where it has several."""
 
 
 def plan(topology: Topology, seed: int = 1, *, netem: bool = False) -> Blueprint:
@@ -40,13 +42,13 @@ def plan(topology: Topology, seed: int = 1, *, netem: bool = False) -> Blueprint
     ``seed`` is for links that draw. With ``netem`` the kernel makes those links behave that it can.
     """
     children: dict[str, list[Uplink]] = {CORE: [], **{node.name: [] for node in topology.nodes}}
-    for uplink in topology.uplinks.values():
+    for uplink in topology.all_links:
         children[uplink.upper].append(uplink)
     names = {node: interface_names(neighbours(topology, node)) for node in children}
     means = means_by_link(topology, seed, netem)
-    spaces = [
-        _space(topology, node, children[node], names, means) for node in (CORE, *topology.uplinks)
-    ]
+    # A node makes its links downwards: hosts that have several upwards come after all routers.
+    nodes = sorted((CORE, *topology.uplinks), key=lambda node: node in topology.standby)
+    spaces = [_space(topology, node, children[node], names, means) for node in nodes]
     if topology.dual_stack:
         spaces = _with_ipv6(topology, spaces, names)
     if any(wire.through for space in spaces for wire in space.wires):
@@ -59,7 +61,7 @@ def _with_ipv6(
 ) -> list[Space]:
     """Nodes without IPv6 addresses stay as they are."""
     addresses = Ipv6Addresses(topology)
-    own: dict[str, Wire] = {wire.lower_node: wire for space in spaces for wire in space.wires}
+    own: dict[str, Wire] = {wire.link: wire for space in spaces for wire in space.wires}
     changed = []
     for space in spaces:
         ipv6 = ipv6_of(addresses, space.node, own.get(space.node), space.wires)
@@ -110,7 +112,10 @@ def _space(
         [*_sysctls(forwards=not isinstance(known, Host)), *_hairpin_sysctls(hairpin)],
         addresses,
         str(uplink.upper_address) if uplink else None,
-        [_wire(one, first + position, names, means, tun) for position, one in enumerate(below)],
+        [
+            _wire(topology, one, first + position, names, means, tun)
+            for position, one in enumerate(below)
+        ],
         tables,
         late,
         _routes(topology, below),
@@ -143,21 +148,27 @@ def _hairpin_sysctls(hairpin: Hairpin | None) -> list[list[str]]:
 
 
 def _wire(
+    topology: Topology,
     uplink: Uplink,
     upper_index: int,
     names: dict[str, dict[str, str]],
     means: dict[str, Means],
     tun: Tun | None,
 ) -> Wire:
-    """The lower end is always the first interface of its namespace. Below a NAT64 is no IPv4."""
+    """Lower ends are the first interfaces of their namespace, a host's link in use before others.
+    Below a NAT64 is no IPv4."""
     lower, upper = uplink.lower, uplink.upper
     has_ipv4 = tun is None
+    place = topology.links_of(lower).index(uplink)
     return Wire(
+        uplink.name,
         lower,
+        _FIRST_TABLE + place if lower in topology.standby else 0,
+        place == 0,
         uplink.network.prefixlen,
         _end(names[upper][lower], upper_index, uplink.upper_address, has_ipv4),
-        _end(names[lower][upper], _FIRST_INDEX, uplink.lower_address, has_ipv4),
-        *means[lower],
+        _end(names[lower][upper], _FIRST_INDEX + place, uplink.lower_address, has_ipv4),
+        *means[uplink.name],
     )
 
 

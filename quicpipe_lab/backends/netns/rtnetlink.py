@@ -19,7 +19,7 @@ from quicpipe_lab.backends.netns.netlink import Request
 _LOOPBACK_INDEX = 1
 _MAIN_TABLE, _LOCAL_TABLE, _HAIRPIN_TABLE = 254, 255, 100
 # The order in which the rules for routing are asked; the kernel has the local table at 0.
-_HAIRPIN_FIRST, _LOCAL_NEXT = 10, 20
+_HAIRPIN_FIRST, _LOCAL_NEXT, _BY_SOURCE = 10, 20, 30
 _NEW_RULE, _DELETE_RULE = 32, 33  # RTM_NEWRULE and RTM_DELRULE
 _TO_TABLE = 1  # FR_ACT_TO_TBL
 _NO_DETECTION = 2  # IFA_F_NODAD
@@ -125,6 +125,16 @@ def default_route(gateway: str) -> Request:
     return _route(0, "universe", _MAIN_TABLE, [("RTA_GATEWAY", gateway)], purpose)
 
 
+def route_by_source(own: str, gateway: str, table: int) -> list[Request]:
+    """What is sent from an address of this node's goes to ``gateway``, by a table of its own."""
+    purpose = f"route from {own} through {gateway}"
+    matched: list[tuple[str, Any]] = [("FRA_SRC", own), ("FRA_PRIORITY", _BY_SOURCE)]
+    return [
+        _route(0, "universe", table, [("RTA_GATEWAY", gateway)], purpose),
+        _rule(_NEW_RULE, matched, table),
+    ]
+
+
 def route(network: str, gateway: str) -> Request:
     """``network`` in CIDR form; the gateway is on a link that has its address already."""
     address, _, length = network.partition("/")
@@ -223,11 +233,12 @@ def hairpin(hairpin: Hairpin, space: int) -> list[Request]:
 def _rule(kind: int, attributes: list[tuple[str, Any]], table: int) -> Request:
     (fibmsg,) = load("pyroute2.netlink.rtnl.fibmsg")  # few labs need it
     message = fibmsg.fibmsg()
-    to_address = any(name == "FRA_DST" for name, _ in attributes)
+    matched = {name for name, _ in attributes}
     message.setvalue(
         {
             "family": socket.AF_INET,
-            "dst_len": 32 if to_address else 0,
+            "dst_len": 32 if "FRA_DST" in matched else 0,
+            "src_len": 32 if "FRA_SRC" in matched else 0,
             "table": table,
             "action": _TO_TABLE,
             "attrs": attributes,

@@ -16,7 +16,7 @@ def other_end(blueprint: Blueprint, node: str) -> tuple[str, End]:
     """The namespace and the interface that the node's own is the veth peer of."""
     for space in blueprint.spaces:
         for wire in space.wires:
-            if wire.lower_node == node:
+            if wire.link == node:
                 # Where a process passes frames on, it has the other end.
                 return (WIRES, wire.through[1]) if wire.through else (space.node, wire.upper)
     raise LocalProtocolError(f"{node!r} has no link upwards")

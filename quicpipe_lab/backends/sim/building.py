@@ -28,7 +28,15 @@ from quicpipe_lab.model.nat import (
     UnsolicitedReaction,
 )
 from quicpipe_lab.model.nat64 import LAB_PREFIX
-from quicpipe_lab.model.topology import CORE, SERVICE_ADDRESSES, Firewall, Host, Nat, Topology
+from quicpipe_lab.model.topology import (
+    CORE,
+    SERVICE_ADDRESSES,
+    Firewall,
+    Host,
+    Nat,
+    Topology,
+    Uplink,
+)
 
 Models = dict[tuple[str, str], LinkModel]
 """Of links that behave, by the nodes that a packet goes from and to."""
@@ -53,8 +61,8 @@ class Builder:
             self.nodes[name] = Node(name, clock, routes, sockets, forwards, observe)
         for name in self.nodes:
             self._make_interfaces(name)
-        for lower in topology.uplinks:
-            self._join(lower)
+        for uplink in topology.all_links:
+            self._join(uplink)
         for name in self.nodes:
             self._route(name)
         for name in topology.uplinks:
@@ -75,6 +83,7 @@ class Builder:
                 own.append(str(uplink.lower_address))
             if name in self._ipv6.uplinks:
                 own.append(str(self._ipv6.uplinks[name].lower_address))
+        own += [str(one.lower_address) for one in topology.standby.get(name, ())]
         for below in topology.children(name):
             if topology.nat64_above(below.lower) is None:
                 own.append(str(below.upper_address))
@@ -85,8 +94,8 @@ class Builder:
     def _make_interfaces(self, name: str) -> None:
         topology, node = self._topology, self.nodes[name]
         names = interface_names(neighbours(topology, name))
-        links = [topology.uplinks[name]] if name in topology.uplinks else []
-        for link in [*links, *topology.children(name)]:
+        links = topology.links_of(name) if name in topology.uplinks else ()
+        for link in (*links, *topology.children(name)):
             is_lower = link.lower == name
             addresses = {}
             if topology.nat64_above(link.lower) is None:
@@ -109,6 +118,7 @@ class Builder:
             if six is not None:
                 node.routes.add_link(six.network, str(six.upper_address), up)
                 node.routes.default[6] = up
+            self._route_by_source(name)
         for below in topology.children(name):
             down = node.interfaces[below.lower]
             if 4 in down.addresses:
@@ -125,6 +135,15 @@ class Builder:
         if isinstance(known, Nat) and known.behavior.ipv6 is Ipv6Behavior.NAT64:
             self._route_to_translator(node)
 
+    def _route_by_source(self, name: str) -> None:
+        """A host with several links: what is sent from an address of one leaves by it."""
+        node = self.nodes[name]
+        for one in self._topology.standby.get(name, ()):
+            node.routes.add_link(one.network, str(one.upper_address), node.interfaces[one.upper])
+        if name in self._topology.standby:
+            for one in self._topology.links_of(name):
+                node.routes.by_source[str(one.lower_address)] = node.interfaces[one.upper]
+
     def _route_to_translator(self, node: Node) -> None:
         hosts = {
             str(below.lower_address): str(self._ipv6.uplinks[below.lower].lower_address)
@@ -136,8 +155,8 @@ class Builder:
         for host in hosts:
             node.routes.add(ip_network(host), interface)
 
-    def _join(self, lower: str) -> None:
-        uplink = self._topology.uplinks[lower]
+    def _join(self, uplink: Uplink) -> None:
+        lower = uplink.lower
         down = up = None
         if not uplink.link.is_plain:
             behaviors = (
@@ -146,8 +165,8 @@ class Builder:
             )
             for behavior in behaviors:
                 require_support(f"link {lower!r} to {uplink.upper!r}", behavior)
-            down = LinkModel(behaviors[0], f"{self._seed}/{lower}/down")
-            up = LinkModel(behaviors[1], f"{self._seed}/{lower}/up")
+            down = LinkModel(behaviors[0], f"{self._seed}/{uplink.name}/down")
+            up = LinkModel(behaviors[1], f"{self._seed}/{uplink.name}/up")
             self.models[uplink.upper, lower], self.models[lower, uplink.upper] = down, up
         upper_end = self.nodes[uplink.upper].interfaces[lower]
         lower_end = self.nodes[lower].interfaces[uplink.upper]

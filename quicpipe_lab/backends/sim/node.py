@@ -161,7 +161,7 @@ class Node:
 
     def send(self, packet: Packet) -> Dead | None:
         """One of the node's own; why it could not, where it could not."""
-        way = self.routes.way_to(destination_of(packet))
+        way = self.routes.way_from(source_of(packet), destination_of(packet))
         if isinstance(way, Interface):
             hooks = self.hooks.get(version_of(destination_of(packet))) if self.hooks else None
             # An ICMP error or an echo reply belongs to what it answers, and is not translated.

@@ -82,7 +82,7 @@ def _sight(
 ) -> Sight:
     def place(host: str) -> Place:
         address = prospect.inside_address(host, vantage.family)
-        return Place(address, _maker(network, host, address))
+        return Place(address, _maker(network, network.topology.by_link[host].lower, address))
 
     answered = any(one.answered_lifetime_s is not None for one in prospect.chain(vantage))
     outermost = routers_above(network.topology, vantage.first)[-1].name

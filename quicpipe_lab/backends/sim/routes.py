@@ -25,6 +25,8 @@ class Routes:
     def __init__(self, own: list[str]) -> None:
         self.own = own
         self.default: dict[int, Interface] = {}
+        self.by_source: dict[str, Interface] = {}
+        """Of a node with several links upwards: by which each of its addresses sends."""
         self._own = set(own)
         self._own_ipv4 = {host for host in own if ":" not in host}
         self._by_length: dict[tuple[int, int], dict[int, Way]] = {}
@@ -50,6 +52,11 @@ class Routes:
     def is_own_ipv4(self, host: str) -> bool:
         """Whether it is an IPv4 address of the node's."""
         return host in self._own_ipv4
+
+    def way_from(self, source: str, host: str) -> Way:
+        """For what the node itself sends. Raises ValueError where ``host`` is no address."""
+        way = self.way_to(host)
+        return self.by_source.get(source, way) if isinstance(way, Interface) else way
 
     def way_to(self, host: str) -> Way:
         """Raises ValueError where that is no address."""

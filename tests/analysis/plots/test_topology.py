@@ -12,7 +12,7 @@ from quicpipe_lab.analysis.run_files import Run
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.link_presets import PRESETS
 from quicpipe_lab.model.result import Bytes, Certified, Rtts, RunResult
-from quicpipe_lab.model.scenario import Outcome
+from quicpipe_lab.model.scenario import Outcome, Scenario
 from tests.analysis.plots.legible import assert_legible, points
 from tests.real_runs import Runs
 
@@ -74,6 +74,20 @@ def test_a_hairpin_turns_where_the_address_is() -> None:
         _, (_, line) = _lines(replace(run, events=(CONNECTED, moved)))
         tops.append(min(y for _, y in line))
     assert tops[0] >= tops[1]
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_link_that_stands_by_is_dashed_and_legible(mirrored: bool) -> None:
+    """On whichever side of the picture the phone is."""
+    phone = resources.find_topology("phone-and-home")
+    peers = ("bob", "alice") if mirrored else ("alice", "bob")
+    scenario = Scenario("phone", phone, *peers, "relay", Outcome.DIRECT, ())
+    axes = topology(Run(Path(), scenario, (CONNECTED,), None))
+    words = assert_legible(axes)
+    assert "192.168.0.10 (carrier)" in words and "13 Mbit/s" in " ".join(words)
+    dashed = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
+    thin = [line for line in dashed if line.get_linewidth() < 2]
+    assert len(thin) == len(phone.standby["alice"])
 
 
 def test_what_links_do_and_nats_that_lie_is_said() -> None:

@@ -44,9 +44,10 @@ class Sockets:
         self._agents: dict[str, socket.socket] = {}
         self._made: list[socket.socket] = []
 
-    def udp(self, node: str, port: int = 0) -> socket.socket:
-        """Bound to a port of every address of the node; operations give up after the deadline."""
-        return self._make(node, socket.SOCK_DGRAM, 0, port)
+    def udp(self, node: str, port: int = 0, host: str | None = None) -> socket.socket:
+        """Bound to a port of every address of the node, or of one; operations give up after the
+        deadline."""
+        return self._make(node, socket.SOCK_DGRAM, 0, port, host=host)
 
     def udp6(self, node: str, port: int = 0) -> socket.socket:
         """The same with IPv6."""
@@ -76,6 +77,7 @@ class Sockets:
         protocol: int,
         port: int | None,
         family: int = socket.AF_INET,
+        host: str | None = None,
     ) -> socket.socket:
         agent = self._agents.get(node)
         if agent is None:
@@ -85,7 +87,7 @@ class Sockets:
                 argv = [sys.executable, "-I", "-S", "-c", _AGENT]
                 self._lab.spawn(node, argv, extra_fds={3: there.fileno()}).close()
             self._agents[node] = agent
-        agent.send(json.dumps([family, kind, protocol, _ANY[family], port]).encode())
+        agent.send(json.dumps([family, kind, protocol, host or _ANY[family], port]).encode())
         _, (fd,), _, _ = socket.recv_fds(agent, 1, 1)
         made = socket.socket(fileno=fd)
         made.settimeout(DEADLINE_S)

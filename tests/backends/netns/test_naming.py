@@ -107,3 +107,26 @@ def test_routed_ipv6_is_known_everywhere() -> None:
     topology = find_topology("dual-stack")
     assert known(topology, "alice")["bob"] == "2001:db8:0:5::6"
     assert addresses(places(topology))["alice"] == ["192.168.0.6", "2001:db8:0:4::5"]
+
+
+def test_a_host_with_several_links_knows_the_router_of_each() -> None:
+    """And is known behind each by the address there."""
+    several = Topology(
+        "several",
+        (*_STACKED.nodes, Host("phone")),
+        (*_STACKED.links, Link(("home", "phone")), Link(("other", "phone"))),
+    )
+    wifi, other = several.links_of("phone")
+    assert known(several, "phone") == {
+        **known(_STACKED, "alice"),
+        "alice": "192.168.0.6",
+        "home": str(wifi.upper_address),
+        "other": str(other.upper_address),
+        "phone": str(wifi.lower_address),
+    }
+    assert known(several, "alice")["phone"] == str(wifi.lower_address)
+    assert known(several, "bob")["phone"] == str(other.lower_address)
+    assert "phone" not in known(several, "relay")
+    found = addresses(places(several))
+    assert found["phone"] == [str(wifi.lower_address), str(other.lower_address)]
+    assert str(other.upper_address) in found["other"]
