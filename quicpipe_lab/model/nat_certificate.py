@@ -113,6 +113,8 @@ def certify(
     family: Family = Family.IPV4,
 ) -> Certificate:
     """``declared``: of all of ``through``. ``external_hosts``: see nat_declaration."""
+    if measured.unmeasured:
+        return _doubtful(Property.EXTERNAL_ADDRESS, nat, host, through, declared, measured, family)
     findings = []
     for what in Property:
         if what is Property.LIFETIME:
@@ -154,8 +156,24 @@ def certify_blocked(
 ) -> Certificate:
     """Of a firewall that blocks UDP, or all but some, and of what else is on that way."""
     declared = declare_blocked(policy)
+    if measured.unmeasured:
+        return _doubtful(Property.UDP, router, host, through, declared, measured, family)
     finding = _finding(Property.UDP, declared, measured, measured.words.get(Property.UDP))
     assert finding is not None
+    return Certificate(router, host, tuple(through), (finding,), family)
+
+
+def _doubtful(
+    what: Property,
+    router: str,
+    host: str,
+    through: Sequence[str],
+    declared: Declaration,
+    measured: NatMeasurement,
+    family: Family,
+) -> Certificate:
+    """Of one that could not be looked at: neither certified nor accused."""
+    finding = Finding(what, declared.words[what], None, None, measured.unmeasured)
     return Certificate(router, host, tuple(through), (finding,), family)
 
 

@@ -74,6 +74,7 @@ class NatMeasurement:
 
     ``ports``: inside and external, of fresh sockets in order; ``hosts``: their external addresses.
     ``lifetime_s``: a mapping lived for longer than the first and was gone after the second.
+    ``unmeasured``: why there is nothing of all that.
     """
 
     words: dict[str, str] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class NatMeasurement:
     ports: list[tuple[int, int]] = field(default_factory=list)
     hosts: list[str] = field(default_factory=list)
     lifetime_s: tuple[float, float | None] | None = None
+    unmeasured: str = ""
 
 
 Seen = Mapping[ServerPoint, TransportAddress]

@@ -243,22 +243,27 @@ class NatProber:
     def _hairpin(self) -> "_Hairpin":
         """Where a datagram to another socket's mapping came from; the sender's mapping, and host.
 
-        Both send, and one again: by then either's filter has been opened from inside.
+        Both send, and one again: by then either's filter has been opened from inside. All
+        that again, as it may have been lost.
         """
         second = self._second or self._place
         one, other = self._client(), self._client(second)
         to_one, to_other = self._mapped(one, PRIMARY), self._mapped(other, PRIMARY)
         knocks = [BindingRequest(self._means.transaction()) for _ in range(3)]
-        one.send(knocks[0], to_other)
-        other.send(knocks[1], to_one)
-        one.send(knocks[2], to_other)
-        for client in (one, other):  # behind the knocks
-            self._mapped(client, PRIMARY)
-        one.settle(knocks[1].transaction)
-        other.settle(knocks[2].transaction)
-        if (source := one.requests.get(knocks[1].transaction)) is not None:
-            return source, to_other, second.inside_host
-        return other.requests.get(knocks[2].transaction), to_one, self._place.inside_host
+        for _ in range(self._timing.rounds):
+            for _ in range(self._timing.copies):
+                one.send(knocks[0], to_other)
+                other.send(knocks[1], to_one)
+                one.send(knocks[2], to_other)
+            for client in (one, other):  # behind the knocks
+                self._mapped(client, PRIMARY)
+            one.settle(knocks[1].transaction)
+            other.settle(knocks[2].transaction)
+            if (source := one.requests.get(knocks[1].transaction)) is not None:
+                return source, to_other, second.inside_host
+            if (source := other.requests.get(knocks[2].transaction)) is not None:
+                return source, to_one, self._place.inside_host
+        return None, to_one, self._place.inside_host
 
     def _pair(self) -> tuple[words.Seen, words.Seen]:
         """Two hosts, one source port, and first to different destinations.

@@ -25,6 +25,7 @@ from quicpipe_lab.shell.nat_prober import Place
 from quicpipe_lab.shell.nat_survey import SERVER_PORTS, Sight, survey
 from quicpipe_lab.shell.packet_ring import enter_network_namespace
 from quicpipe_lab.shell.prober_means import MakeSocket
+from quicpipe_lab.shell.stun_client import Timing
 from quicpipe_lab.shell.stun_responder import Responder, open_sockets
 
 _SWITCH_S = 0.0002
@@ -61,12 +62,12 @@ class View:
 @dataclass(frozen=True)
 class Job:
     """``server``: the namespace that has all ``addresses``, two of each family that views look
-    over. ``links``: as kind_of_links has it."""
+    over. ``timing``: as timing_for has it."""
 
     server: int
     addresses: Sequence[tuple[str, str]]
     views: dict[str, View]
-    links: str
+    timing: Timing | None
 
     def dumps(self) -> str:
         """For the program's argument."""
@@ -77,7 +78,8 @@ class Job:
         """The inverse of dumps."""
         data: dict[str, Any] = json.loads(text)
         views = {name: View(**view) for name, view in data.pop("views").items()}
-        return cls(**{**data, "views": views})
+        timing = data.pop("timing")
+        return cls(**data, views=views, timing=Timing(**timing) if timing else None)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -116,7 +118,7 @@ def probe(job: Job) -> dict[str, NatMeasurement]:
             name: _sight(view, job.server, servers[is_ipv6(view.inside_host)])
             for name, view in job.views.items()
         }
-        return survey(sights, job.links)
+        return survey(sights, job.timing)
 
 
 def _sight(view: View, server: int, servers: Sequence[Responder]) -> Sight:

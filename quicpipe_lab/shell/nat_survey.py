@@ -15,25 +15,17 @@ from quicpipe_lab.model.nat_measurement import (
     rejection,
     udp_policy,
 )
-from quicpipe_lab.model.topology import Topology
 from quicpipe_lab.shell.nat_lifetime import LifetimeProber
 from quicpipe_lab.shell.nat_prober import PRIMARY, NatProber, Place
 from quicpipe_lab.shell.prober_means import REAL, MakeSocket, Means
 from quicpipe_lab.shell.stun import BindingRequest
-from quicpipe_lab.shell.stun_client import (
-    DELAYED,
-    LOSSY,
-    PLAIN,
-    NoAnswerError,
-    StunClient,
-    Timing,
-)
+from quicpipe_lab.shell.stun_client import NoAnswerError, StunClient, Timing
 from quicpipe_lab.shell.stun_responder import STUN_PORT
 
 SERVER_PORTS = (STUN_PORT, 443)
 """Each has a server of its own; the second is HTTP/3's, which some firewalls let out alone."""
 _SIGHTS_AT_ONCE = 8
-_TIMINGS = {"plain": PLAIN, "delayed": DELAYED, "lossy": LOSSY}
+_LOST = "its links lose too much to tell that from what it does"
 
 
 class Answering(Protocol):
@@ -65,23 +57,15 @@ class Sight:
     blocked: bool = False
 
 
-def kind_of_links(topology: Topology) -> str:
-    """What ``survey`` wants to know of them. Jitter is no reordering: see LinkBehavior."""
-    if all(link.is_plain for link in topology.links):
-        return "plain"
-    directions = [
-        one for link in topology.links for one in (link.towards_lower, link.towards_upper) if one
-    ]
-    if any(one.mean_loss or one.reorder or one.corrupt for one in directions):
-        return "lossy"
-    return "delayed"
-
-
 def survey(
-    sights: Mapping[str, Sight], links: str, means: Means = REAL
+    sights: Mapping[str, Sight], timing: Timing | None, means: Means = REAL
 ) -> dict[str, NatMeasurement]:
-    """Look at all at once, as far as ``means`` do several things at once."""
-    timing = _TIMINGS[links]
+    """Look at all at once, as far as ``means`` do several things at once.
+
+    ``timing``: as timing_for has it.
+    """
+    if timing is None:
+        return {name: NatMeasurement(unmeasured=_LOST) for name in sights}
     probers = {
         name: NatProber(sight.servers[0].addresses, timing, sight.place, sight.second, means)
         for name, sight in sights.items()
@@ -148,7 +132,7 @@ def _gets_out(sight: Sight, server: TransportAddress, timing: Timing, means: Mea
         StunClient(sight.place.make(0), timing, means) as client,
         StunClient(sight.beside(0), timing, means) as beside,
     ):
-        for _ in range(timing.rounds * timing.copies):
+        for _ in range(timing.in_a_row):
             client.send(request, server)
             beside.ask(server)
         client.settle(request.transaction, least_s=timing.slowest_s)

@@ -20,7 +20,7 @@ from quicpipe_lab.model.topology import CORE, Topology
 from quicpipe_lab.model.vantage import SERVICES, Prospect, Vantage, routers_above
 from quicpipe_lab.shell.nat_lifetime import WARM_UP_S
 from quicpipe_lab.shell.nat_program import Job, View, measurements_from_json
-from quicpipe_lab.shell.nat_survey import kind_of_links
+from quicpipe_lab.shell.nat_timing import timing_for
 
 _FIRST_FD = 10
 _NATS_AT_ONCE = 100
@@ -85,7 +85,7 @@ class _Program:
         }
         families = dict.fromkeys(one.family for one in batch)
         services = [SERVICES[family] for family in families]
-        job = Job(nodes[CORE], services, views, kind_of_links(lab.topology))
+        job = Job(nodes[CORE], services, views, timing_for(lab.topology))
         longest_s = max((view.lifetime_s or 0.0 for view in views.values()), default=0.0)
         self._deadline_s = time.monotonic() + _DEADLINE_S + _LONGEST_IDLE * longest_s
         namespaces = lab.namespaces()

@@ -21,7 +21,8 @@ from quicpipe_lab.model.topology import CORE, Topology
 from quicpipe_lab.model.vantage import SERVICES, Prospect, Vantage, routers_above
 from quicpipe_lab.shell.nat_lifetime import WARM_UP_S
 from quicpipe_lab.shell.nat_prober import Place
-from quicpipe_lab.shell.nat_survey import SERVER_PORTS, Sight, kind_of_links, survey
+from quicpipe_lab.shell.nat_survey import SERVER_PORTS, Sight, survey
+from quicpipe_lab.shell.nat_timing import timing_for
 from quicpipe_lab.shell.prober_means import MakeSocket
 from quicpipe_lab.shell.stun import BindingRequest, decode
 from quicpipe_lab.shell.stun_responder import answer_to
@@ -63,7 +64,7 @@ def certify_network(
         for number, vantage in enumerate(wanted)
     }
     try:
-        measured = survey(sights, kind_of_links(topology), VirtualMeans(network.clock, seed))
+        measured = survey(sights, timing_for(topology), VirtualMeans(network.clock, seed))
     finally:
         for both in servers.values():
             for one in both:

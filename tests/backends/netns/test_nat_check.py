@@ -21,7 +21,7 @@ from quicpipe_lab.backends.netns.nat_check import check_nats
 from quicpipe_lab.model.check_topology import topology_of, with_shorter_lives
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.firewall import FirewallBehavior, UdpPolicy
-from quicpipe_lab.model.link import LinkBehavior
+from quicpipe_lab.model.link import BurstLoss, LinkBehavior
 from quicpipe_lab.model.nat import (
     FilteringBehavior,
     MappingBehavior,
@@ -143,8 +143,9 @@ def test_a_router_that_lets_nothing_through_is_found() -> None:
     [
         LinkBehavior(delay_s=0.05),
         LinkBehavior(delay_s=0.02, jitter_s=0.01, loss=0.05, reorder=0.05, duplicate=0.05),
+        LinkBehavior(delay_s=0.01, burst_loss=BurstLoss(enter=0.03, leave=0.15)),
     ],
-    ids=["delayed", "lossy"],
+    ids=["delayed", "lossy", "bursts"],
 )
 def test_links_that_take_time_or_lose_change_no_verdict(link: LinkBehavior) -> None:
     names = ["eim-apdf-endpoint", "apdm-adf-mapping", "adm-eif-endpoint"]
