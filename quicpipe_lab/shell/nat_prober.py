@@ -6,6 +6,7 @@ model/nat_measurement.py.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from quicpipe_lab.model.nat_measurement import (
     Property,
     ServerPoint,
 )
-from quicpipe_lab.shell.prober_means import REAL, MakeSocket, Means, Pool, Task
+from quicpipe_lab.shell.prober_means import REAL, CannotBindError, MakeSocket, Means, Pool, Task
 from quicpipe_lab.shell.stun import BindingRequest
 from quicpipe_lab.shell.stun_client import (
     NoAnswerError,
@@ -29,6 +30,8 @@ from quicpipe_lab.shell.stun_client import (
 FRESH_PORTS = 6
 """Sockets for the port assignment: enough to tell chance from rule."""
 _THREADS = 9
+_PORTS_TRIED = 16
+"""Each is taken with a chance of a few in ten thousand."""
 
 PRIMARY, SAME_ADDRESS, SAME_PORT, OTHER = POINTS
 STRANGERS = (SAME_ADDRESS, SAME_PORT, OTHER)
@@ -271,12 +274,19 @@ class NatProber:
         A NAT that overloads ports gives both the same then; with the destinations in common it
         cannot.
         """
-        first = self._client()
-        second = self._client(self._second, first.port)
+        first, second = self._two_with_one_port()
         seen = {PRIMARY: self._mapped(first, PRIMARY)}, {OTHER: self._mapped(second, OTHER)}
         for one, client in zip(seen, (first, second), strict=True):
             one |= {point: self._mapped(client, point) for point in POINTS if point not in one}
         return seen
+
+    def _two_with_one_port(self) -> tuple[StunClient, StunClient]:
+        """The second host may have used the port that the first one draws, for another test."""
+        for _ in range(_PORTS_TRIED):
+            first = self._client()
+            with suppress(CannotBindError):
+                return first, self._client(self._second, first.port)
+        raise NoAnswerError("the two hosts have no port in common that is free")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.nat64 import LAB_PREFIX
 from quicpipe_lab.model.nat_measurement import NatMeasurement
 from quicpipe_lab.shell.nat64 import Nat64Socket
 from quicpipe_lab.shell.nat_prober import Place
 from quicpipe_lab.shell.nat_survey import SERVER_PORTS, Sight, survey
 from quicpipe_lab.shell.packet_ring import enter_network_namespace
-from quicpipe_lab.shell.prober_means import MakeSocket
+from quicpipe_lab.shell.prober_means import CannotBindError, MakeSocket
 from quicpipe_lab.shell.stun_client import Timing
 from quicpipe_lab.shell.stun_responder import Responder, open_sockets
 
@@ -170,7 +169,7 @@ def _bound(host: str, port: int, nat64: bool) -> socket.socket:
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        raise QuicpipeLabError(f"cannot bind to port {port}: {error.strerror}") from None
+        raise CannotBindError(f"cannot bind to port {port}: {error.strerror}") from None
     return sock
 
 

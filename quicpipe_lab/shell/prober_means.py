@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
+from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.shell.stun import new_transaction
 
 T = TypeVar("T")
@@ -27,7 +28,12 @@ class DatagramSocket(Protocol):
 
 
 MakeSocket = Callable[[int], DatagramSocket]
-"""A UDP socket bound to a port (0: any) where the questions are to come from."""
+"""A UDP socket bound to a port (0: any) where the questions are to come from. Raises
+CannotBindError."""
+
+
+class CannotBindError(QuicpipeLabError):
+    """Most often: another socket has the port."""
 
 
 class Task(Protocol[T_co]):

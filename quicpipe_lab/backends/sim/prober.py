@@ -23,7 +23,7 @@ from quicpipe_lab.shell.nat_lifetime import WARM_UP_S
 from quicpipe_lab.shell.nat_prober import Place
 from quicpipe_lab.shell.nat_survey import SERVER_PORTS, Sight, survey
 from quicpipe_lab.shell.nat_timing import timing_for
-from quicpipe_lab.shell.prober_means import MakeSocket
+from quicpipe_lab.shell.prober_means import CannotBindError, MakeSocket
 from quicpipe_lab.shell.stun import BindingRequest, decode
 from quicpipe_lab.shell.stun_responder import answer_to
 
@@ -113,7 +113,7 @@ class BlockingSocket:
         try:
             self._sock = self._bind(network.host(host), address, port)
         except OSError as error:
-            raise QuicpipeLabError(f"cannot bind to port {port}: {error.strerror}") from None
+            raise CannotBindError(f"cannot bind to port {port}: {error.strerror}") from None
 
     def _bind(self, host: SimHost, address: str, port: int) -> UdpSocket:
         """A host that has no IPv4 looks through its NAT64."""

@@ -101,3 +101,12 @@ def test_links_that_lose_too_much_leave_a_doubt() -> None:
         " its links lose too much to tell that from what it does"
     )
     assert (found["office"].doubt() or "").startswith("UDP that may leave only-443: its links")
+
+
+def test_a_port_that_the_second_host_has_is_not_asked_for() -> None:
+    same, network = (Network(topology_of({"nat": NatBehavior()}), Clock()) for _ in range(2))
+    for _ in range(20):  # those that the first host will draw
+        drawn = same.host("nat-a").bind(on_receive=lambda *_: None)
+        network.host("nat-b").bind(drawn.address.port, on_receive=lambda *_: None)
+    (certificate,) = certify_network(network)
+    assert measured(certificate)[Property.SAME_PORT] == "distinct ports, EIM"
