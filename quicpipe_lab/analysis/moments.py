@@ -64,12 +64,23 @@ def _moment(event: Event) -> Moment | None:
             what, bad = "silence", True
         case "path-changed":
             what = "direct" if data["direct"] else "back to the relay"
-        case "cut" | "restored":
-            what, bad = f"{event.name} {' to '.join(data['between'])}", event.name == "cut"
-        case "rebooted":
-            what, bad = f"rebooted {data['router']}", True
-        case "relay-restarted":
-            what, bad = "restarted the relay", True
         case "failed":
             what, bad = "failed", True
+        case _:
+            what, bad = _done(event)
     return Moment(event.t_s, who, what, bad) if what else None
+
+
+def _done(event: Event) -> tuple[str, bool]:
+    """What the lab did to the network or to the relay."""
+    data = event.data
+    match event.name:
+        case "cut" | "restored":
+            return f"{event.name} {' to '.join(data['between'])}", event.name == "cut"
+        case "rebooted":
+            return f"rebooted {data['router']}", True
+        case "switched":
+            return f"switched {data['host']} to {data['to']}", True
+        case "relay-restarted":
+            return "restarted the relay", True
+    return "", False

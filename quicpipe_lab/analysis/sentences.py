@@ -27,6 +27,7 @@ _SENTENCES = {
     "restored": "restored the way between {between}",
     "idle": "nothing to do for {seconds:g} s",
     "rebooted": "switched {router} off and on",
+    "switched": "{host} uses its link to {to} from now on",
     "relay-restarted": "killed the relay and started it anew",
     "attacked": "a stranger sends what is not his to send: {kind}",
     "relay-lost": "lost the relay: {problem}",

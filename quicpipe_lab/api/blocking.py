@@ -220,6 +220,10 @@ class BlockingLab:
         """Undo ``cut`` of the same two nodes."""
         self._do(self._lab.restore(one, other))
 
+    def switch(self, node: str, to: str) -> None:
+        """A host with several links uses that to the router ``to`` from now on."""
+        self._do(self._lab.switch(node, to))
+
     def reboot(self, node: str) -> None:
         """A NAT or firewall forgets all that it knows."""
         self._do(self._lab.reboot(node))

@@ -206,6 +206,10 @@ class Lab:
         """Undo ``cut`` of the same two nodes."""
         await self._call(lambda: self._lab.restore(one, other))
 
+    async def switch(self, node: str, to: str) -> None:
+        """A host with several links uses that to the router ``to`` from now on."""
+        await self._call(lambda: self._lab.switch(node, to))
+
     async def reboot(self, node: str) -> None:
         """A NAT or firewall forgets all that it knows."""
         await self._call(lambda: self._lab.reboot(node))

@@ -18,6 +18,7 @@ _LAB = (
     "restored",
     "idle",
     "rebooted",
+    "switched",
     "relay-restarted",
     "attacked",
     "steps-done",

@@ -80,6 +80,10 @@ class Stage(Protocol):
         """A NAT or firewall forgets all. Since when it was off."""
         ...
 
+    def switch(self, node: str, to: str) -> None:
+        """A host uses another of its links, that to the router ``to``."""
+        ...
+
     def restart_relay(self) -> None:
         """Kill the relay and start it anew, without waiting until it is ready."""
         ...
@@ -288,6 +292,9 @@ class Script:
             case model.Reboot(node=node):
                 since_s = self._stage.reboot(node)
                 self.note("rebooted", router=node, since_s=round(since_s, 6))
+            case model.Switch(node=node, to=to):
+                self._stage.switch(node, to)
+                self.note("switched", host=node, to=to)
             case model.RestartRelay():
                 self.note("relay-restarted")
                 self._stage.restart_relay()

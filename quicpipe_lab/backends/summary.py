@@ -86,6 +86,8 @@ def _disturbed(scenario: Scenario, events: list[Event]) -> list[Disturbance]:
                 nodes = list(event.data["between"])
             case "rebooted":
                 nodes = [event.data["router"]]
+            case "switched":
+                nodes = [event.data["host"], event.data["to"]]
             case "relay-restarted":
                 nodes = [scenario.relay]
             case _:

@@ -1,5 +1,7 @@
 """What lies between two nodes: a link, or the router where their ways part."""
 
+from collections.abc import Mapping
+
 from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.model.topology import CORE, Topology, Uplink
 
@@ -12,11 +14,25 @@ def link_between(topology: Topology, one: str, other: str) -> Uplink:
     raise LocalProtocolError(f"there is no link between {one!r} and {other!r}")
 
 
-def cut_point(topology: Topology, one: str, other: str) -> tuple[str, list[str]]:
+def link_upwards(topology: Topology, host: str, to: str) -> Uplink:
+    """A host's link to one of its routers. Raises LocalProtocolError."""
+    if host not in topology.standby:
+        raise LocalProtocolError(f"{host!r} is no host with several links")
+    for link in topology.links_of(host):
+        if link.upper == to:
+            return link
+    routers = " and ".join(repr(link.upper) for link in topology.links_of(host))
+    raise LocalProtocolError(f"{host!r} has no link to {to!r}, but to {routers}")
+
+
+def cut_point(
+    topology: Topology, one: str, other: str, *, in_use: Mapping[str, str] | None = None
+) -> tuple[str, list[str]]:
     """The router where the ways of two nodes part, and its neighbours towards them.
 
     One neighbour where one of the two is the router itself. A host's way is that by its link in
-    use, unless a link that stands by joins the two. Raises LocalProtocolError.
+    use, by its name in ``in_use`` where that is not the first any more, unless another one joins
+    the two. Raises LocalProtocolError.
     """
     for name in (one, other):
         if name != CORE and name not in topology.by_name:
@@ -24,9 +40,14 @@ def cut_point(topology: Topology, one: str, other: str) -> tuple[str, list[str]]
     if one == other:
         raise LocalProtocolError(f"nothing lies between {one!r} and itself")
     for lower, upper in ((one, other), (other, one)):
-        if any(link.upper == upper for link in topology.standby.get(lower, ())):
+        if lower in topology.standby and any(
+            link.upper == upper for link in topology.links_of(lower)
+        ):
             return upper, [lower]
-    ways = [topology.path_to_core(name)[::-1] for name in (one, other)]
+    ways = [
+        [name, *topology.path_to_core((in_use or {}).get(name, name))[1:]][::-1]
+        for name in (one, other)
+    ]
     shared = 0
     while all(len(way) > shared for way in ways) and ways[0][shared] == ways[1][shared]:
         shared += 1

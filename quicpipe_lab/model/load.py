@@ -43,6 +43,7 @@ from quicpipe_lab.model.scenario import (
     Restore,
     Scenario,
     Step,
+    Switch,
     Transfer,
     WaitFor,
     Xdp,
@@ -148,12 +149,14 @@ def _step(table: "_Table") -> Step:
             step = Idle(table.number("seconds"))
         case "reboot":
             step = Reboot(table.take("node", str))
+        case "switch":
+            step = Switch(table.take("node", str), table.take("to", str))
         case "restart-relay":
             step = RestartRelay()
         case "attack":
             step = Attack(table.choice("kind", Hostility))
         case other:
-            known = "transfer, wait, cut, restore, idle, reboot, restart-relay, attack"
+            known = "transfer, wait, cut, restore, idle, reboot, switch, restart-relay, attack"
             raise table.wrong("do", f"{other!r} is none of {known}")
     table.done()
     return step

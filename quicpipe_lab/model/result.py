@@ -98,8 +98,8 @@ class CaptureStats:
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """What the scenario did to the network or the relay. ``what``: cut, restored, rebooted or
-    relay-restarted; ``nodes``: between which, or whom."""
+    """What the scenario did to the network or the relay. ``what``: cut, restored, rebooted,
+    switched or relay-restarted; ``nodes``: between which, whom, or who to which router."""
 
     t_s: float
     what: str

@@ -119,6 +119,15 @@ class Reboot:
 
 
 @dataclass(frozen=True, slots=True)
+class Switch:
+    """A host with several links uses that to the router ``to`` from now on, as a phone that leaves
+    its Wi-Fi: what has no source address of its own goes that way. The others stay up."""
+
+    node: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
 class RestartRelay:
     """The relay's program is killed and started anew: same address and certificate, no memory."""
 
@@ -147,7 +156,7 @@ class Attack:
         object.__setattr__(self, "kind", _choice("kind", Hostility, self.kind))
 
 
-Step = Transfer | WaitFor | Cut | Restore | Idle | Reboot | RestartRelay | Attack
+Step = Transfer | WaitFor | Cut | Restore | Idle | Reboot | Switch | RestartRelay | Attack
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +168,7 @@ class Meanwhile:
     """
 
     at_s: float
-    step: Cut | Reboot | RestartRelay | Attack
+    step: Cut | Reboot | Switch | RestartRelay | Attack
     for_s: float | None = None
 
 
@@ -210,6 +219,7 @@ class Scenario:
         self._check_cuts()
         self._check_others()
         self._check_meanwhile()
+        self._check_switches()
 
     def _check_roles(self) -> None:
         for role in ("dialer", "accepter", "relay"):
@@ -327,12 +337,44 @@ class Scenario:
                     cuts.add(frozenset(between))
                 case Reboot():
                     self._check_reboot(where, one.step)
-                case RestartRelay() | Attack():
+                case Switch() | RestartRelay() | Attack():
                     pass
                 case _:
-                    raise ScenarioError(f"{where}.do", "is cut, reboot, restart-relay or attack")
+                    known = "cut, reboot, switch, restart-relay or attack"
+                    raise ScenarioError(f"{where}.do", f"is {known}")
             if one.for_s is not None and not isinstance(one.step, Cut):
                 raise ScenarioError(f"{where}.for_s", "is for a cut")
+
+    def _check_switches(self) -> None:
+        """Of each host by the steps, or beside them: then it is known which link is in use."""
+        in_use: dict[str, str] = {}
+        for index, step in enumerate(self.steps):
+            if isinstance(step, Switch):
+                self._check_switch(f"step[{index}]", step, in_use)
+        by_steps = set(in_use)
+        beside = sorted(enumerate(self.meanwhile), key=lambda one: one[1].at_s)
+        for index, one in beside:
+            if isinstance(one.step, Switch):
+                if one.step.node in by_steps:
+                    raise ScenarioError(
+                        f"meanwhile[{index}].node", f"steps switch {one.step.node!r} already"
+                    )
+                self._check_switch(f"meanwhile[{index}]", one.step, in_use)
+
+    def _check_switch(self, where: str, step: Switch, in_use: dict[str, str]) -> None:
+        node, to, topology = step.node, step.to, self.topology
+        if node not in topology.by_name:
+            known = did_you_mean(node, topology.by_name)
+            raise ScenarioError(f"{where}.node", f"there is no node {node!r}{known}")
+        if node not in topology.standby:
+            raise ScenarioError(f"{where}.node", f"{node!r} is no host with several links")
+        routers = [link.upper for link in topology.links_of(node)]
+        if to not in routers:
+            known = did_you_mean(to, routers) or f", but to {' and '.join(map(repr, routers))}"
+            raise ScenarioError(f"{where}.to", f"{node!r} has no link to {to!r}{known}")
+        if to == in_use.get(node, routers[0]):
+            raise ScenarioError(f"{where}.to", f"{node!r} uses its link to {to!r} already")
+        in_use[node] = to
 
     def _check_wait(self, where: str, step: WaitFor, running: Transfer | None) -> None:
         flags = (step.transfer or None, step.settled or None)

@@ -23,6 +23,7 @@ from quicpipe_lab.model.scenario import (
     Restore,
     Scenario,
     Step,
+    Switch,
     Transfer,
     WaitFor,
 )
@@ -41,6 +42,7 @@ STEP_NAMES: dict[type, str] = {
     Restore: "restore",
     Idle: "idle",
     Reboot: "reboot",
+    Switch: "switch",
     RestartRelay: "restart-relay",
     Attack: "attack",
 }

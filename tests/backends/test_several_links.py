@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.model.address import TransportAddress
 from tests.backends.several_links import (
     CABLE,
@@ -62,6 +63,48 @@ def test_a_link_that_stands_by_listens(scene: Scene) -> None:
     seen_at = answered(phone, server, server.address)
     server.send(b"later", seen_at)
     assert phone.receive() == (b"later", server.address)
+
+
+def test_a_switch_moves_what_has_no_source_of_its_own(scene: Scene) -> None:
+    anywhere, wifi = scene.udp("phone"), scene.udp("phone", WIFI)
+    server = scene.udp("server", SERVER)
+    assert answered(anywhere, server, server.address).host == HOME
+    for router, seen_at in (("lte", CARRIER), ("core", CABLE), ("home", HOME)):
+        scene.net.switch("phone", router)
+        assert answered(anywhere, server, server.address).host == seen_at
+        assert answered(wifi, server, server.address).host == HOME, "the others stay up"
+
+
+def test_a_cut_is_where_the_ways_part_by_the_link_in_use(scene: Scene) -> None:
+    """And is restored there, whichever link is in use then."""
+    wifi, anywhere = scene.udp("phone", WIFI), scene.udp("phone")
+    server = scene.udp("server", SERVER)
+    scene.net.switch("phone", "core")
+    scene.net.cut("phone", "server")
+    anywhere.send(b"lost", server.address)
+    assert answered(wifi, server, server.address).host == HOME
+    assert server.receive_now() == []
+    scene.net.switch("phone", "home")
+    scene.net.restore("phone", "server")
+    cable = scene.udp("phone", CABLE)
+    assert answered(cable, server, server.address).host == CABLE
+
+
+@pytest.mark.parametrize(
+    ("host", "to", "problem"),
+    [
+        (
+            "phone",
+            "carrier",
+            "'phone' has no link to 'carrier', but to 'home' and 'lte' and 'core'",
+        ),
+        ("tablet", "carrier", "'tablet' is no host with several links"),
+        ("nobody", "home", "nobody"),
+    ],
+)
+def test_where_nobody_can_switch_to(scene: Scene, host: str, to: str, problem: str) -> None:
+    with pytest.raises(LocalProtocolError, match=problem):
+        scene.net.switch(host, to)
 
 
 def test_a_cut_of_one_link_leaves_the_other(scene: Scene) -> None:

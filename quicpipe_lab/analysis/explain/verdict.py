@@ -68,6 +68,10 @@ def _not_tried(facts: Facts) -> Verdict | None:
     return _relayed(Cause.NOT_TRIED, why=why)
 
 
+_BREAKING = ("cut", "rebooted", "switched")
+"""What the lab does that a direct path may die of."""
+
+
 def _died(facts: Facts) -> Verdict | None:
     """It was direct once, or became so when nobody looked any more: see ``backends/summary.py``."""
     changes = facts.run.named("path-changed", facts.dialer.name)
@@ -84,10 +88,12 @@ def _died(facts: Facts) -> Verdict | None:
     expired = _expired(facts)
     if expired is not None:
         return expired
-    done = [one for one in facts.run.events if one.t_s <= at_s and one.name in ("cut", "rebooted")]
+    done = [one for one in facts.run.events if one.t_s <= at_s and one.name in _BREAKING]
     why = ""
     if done and done[-1].name == "cut":
         why = f", after the way between {' and '.join(done[-1].data['between'])} was cut"
+    elif done and done[-1].name == "switched":
+        why = ", after {host} switched to {to}".format_map(done[-1].data)
     elif done:
         end = ": the direct path fell silent, and none was found again"
         if (verdict := forgotten(facts, Outcome.RELAYED, end)) is not None:

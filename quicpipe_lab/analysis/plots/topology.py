@@ -235,6 +235,9 @@ def _legend(run: Run) -> list[tuple[str, str]]:
     for event in run.named("cut"):
         one, other = event.data["between"]
         rows.append(("none", f"cut between {one} and {other} at {event.t_s:.2f} s"))
+    for event in run.named("switched"):
+        host, to = event.data["host"], event.data["to"]
+        rows.append(("none", f"{host} switched to {to} at {event.t_s:.2f} s"))
     return rows
 
 

@@ -284,6 +284,11 @@ class _Run:
         self._lab.reboot(node)
         return since_s
 
+    def switch(self, node: str, to: str) -> None:
+        """See Stage.switch."""
+        self._lab.preload()
+        self._lab.switch(node, to)
+
     def restart_relay(self) -> None:
         """See Stage.restart_relay. A process that has ended has given its port back."""
         self._end_now([self.actors["relay"]])

@@ -1,5 +1,7 @@
 """Cuts between nodes: which packets a router drops, as nftables rules. Pure."""
 
+from collections.abc import Mapping
+
 from quicpipe_lab.backends.netns.blueprint import Chain, Table
 from quicpipe_lab.model.between import cut_point
 from quicpipe_lab.model.interface import interface_name
@@ -13,12 +15,15 @@ _BEFORE_ALL, _FILTER, _AFTER_ALL = -400, 0, 200
 Pair = frozenset[str]
 
 
-def cut_interfaces(topology: Topology, one: str, other: str) -> tuple[str, list[str]]:
+def cut_interfaces(
+    topology: Topology, one: str, other: str, *, in_use: Mapping[str, str] | None = None
+) -> tuple[str, list[str]]:
     """The router where the ways of two nodes part, and its interfaces towards them.
 
-    One interface where one of the two is the router itself. Raises LocalProtocolError.
+    One interface where one of the two is the router itself. ``in_use`` as cut_point has it. Raises
+    LocalProtocolError.
     """
-    router, towards = cut_point(topology, one, other)
+    router, towards = cut_point(topology, one, other, in_use=in_use)
     return router, [interface_name(topology, router, name) for name in towards]
 
 

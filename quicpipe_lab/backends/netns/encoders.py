@@ -74,6 +74,7 @@ netlink, rtnl, ifaddrmsg, ifinfmsg, ndmsg, rtmsg, nfnetlink, nftsocket = load(
 )
 
 NLM_F_NEW: int = netlink.NLM_F_CREATE | netlink.NLM_F_EXCL
+NLM_F_INSTEAD: int = netlink.NLM_F_CREATE | netlink.NLM_F_REPLACE
 
 
 def encode(message: Any, kind: int, flags: int, purpose: str) -> Request:

@@ -35,6 +35,7 @@ from quicpipe_lab.errors import (
     LocalProtocolError,
     QuicpipeLabError,
 )
+from quicpipe_lab.model.between import link_upwards
 from quicpipe_lab.model.interface import interface_name
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.spelling import did_you_mean
@@ -109,6 +110,8 @@ class Lab:
         self._pid: int | None = None
         self._namespaces: dict[str, int] = {}
         self._cuts: dict[str, dict[frozenset[str], list[str]]] = {}
+        self._in_use: dict[str, str] = {}
+        """Of hosts that have switched, by the link's name."""
 
     @property
     def pid(self) -> int:
@@ -216,7 +219,7 @@ class Lab:
         for fd in self._namespaces.values():
             os.close(fd)
         self._channel = self._supervisor = self._pid = None
-        self._namespaces, self._cuts, self._links = {}, {}, None
+        self._namespaces, self._cuts, self._in_use, self._links = {}, {}, {}, None
 
     def spawn(
         self,
@@ -268,15 +271,18 @@ class Lab:
         Where that router is one of the two, it loses the link towards the other; otherwise it
         drops what goes between its links towards the two, whichever nodes behind them it is from.
         """
-        router, interfaces = cut_interfaces(self.topology, one, other)
+        router, interfaces = cut_interfaces(self.topology, one, other, in_use=self._in_use)
         cuts = self._cuts.get(router, {}) | {frozenset((one, other)): interfaces}
         self._apply_cuts(router, cuts)
 
     def restore(self, one: str, other: str) -> None:
         """Undo ``cut`` of the same two nodes, in either order. Raises LocalProtocolError."""
-        router, _ = cut_interfaces(self.topology, one, other)
+        pair = frozenset((one, other))
+        router, _ = cut_interfaces(self.topology, one, other, in_use=self._in_use)
+        # Where it was, if one of them has switched since.
+        router = next((place for place, cuts in self._cuts.items() if pair in cuts), router)
         cuts = dict(self._cuts.get(router, {}))
-        if cuts.pop(frozenset((one, other)), None) is None:
+        if cuts.pop(pair, None) is None:
             raise LocalProtocolError(f"{one!r} and {other!r} are not cut off from each other")
         self._apply_cuts(router, cuts)
 
@@ -284,6 +290,16 @@ class Lab:
         table = cuts_table(list(cuts.values()))
         self._ask({"request": "table", "node": router, "table": table})
         self._cuts[router] = cuts
+
+    def switch(self, node: str, to: str) -> None:
+        """A host with several links uses that to the router ``to`` from now on, for all that has
+        no source address of its own; the others stay up. Raises LocalProtocolError."""
+        self._require_up()
+        self._require_node(node)
+        link = link_upwards(self.topology, node, to)
+        gateway = str(link.upper_address)
+        self._ask({"request": "default-route", "node": node, "gateway": gateway})
+        self._in_use[node] = link.name
 
     def reboot(self, node: str) -> None:
         """A NAT or firewall forgets all that it knows, as one does that was switched off and on.

@@ -5,6 +5,7 @@ from typing import Any
 
 from quicpipe_lab.backends.netns.blueprint import End, Hairpin, Ipv6, Tun
 from quicpipe_lab.backends.netns.encoders import (
+    NLM_F_INSTEAD,
     NLM_F_NEW,
     encode,
     ifaddrmsg,
@@ -119,10 +120,11 @@ def _neighbour(family: int, number: int, address: str, mac: str) -> Request:
     return encode(message, rtnl.RTM_NEWNEIGH, NLM_F_NEW, f"neighbour {address}")
 
 
-def default_route(gateway: str) -> Request:
-    """The gateway is on a link that has its address already."""
-    purpose = f"default route through {gateway}"
-    return _route(0, "universe", _MAIN_TABLE, [("RTA_GATEWAY", gateway)], purpose)
+def default_route(gateway: str, *, replaces: bool = False) -> Request:
+    """The gateway is on a link that has its address already. ``replaces``: it is another one's."""
+    purpose, flags = f"default route through {gateway}", NLM_F_INSTEAD if replaces else NLM_F_NEW
+    attributes = [("RTA_GATEWAY", gateway)]
+    return _route(0, "universe", _MAIN_TABLE, attributes, purpose, flags=flags)
 
 
 def route_by_source(own: str, gateway: str, table: int) -> list[Request]:
@@ -149,6 +151,7 @@ def _route(
     attributes: list[tuple[str, Any]],
     purpose: str,
     family: int = socket.AF_INET,
+    flags: int = NLM_F_NEW,
 ) -> Request:
     message = rtmsg.rtmsg()
     message.setvalue(
@@ -162,7 +165,7 @@ def _route(
             "attrs": attributes,
         }
     )
-    return encode(message, rtnl.RTM_NEWROUTE, NLM_F_NEW, purpose)
+    return encode(message, rtnl.RTM_NEWROUTE, flags, purpose)
 
 
 def ipv6(own: Ipv6) -> list[Request]:

@@ -60,6 +60,7 @@ class Service:
             "preload": self._preload,
             "table": self._replace_table,
             "flush-conntrack": self._flush_conntrack,
+            "default-route": self._replace_default_route,
             "namespaces": self._namespaces,
             "wire": self._start_wire,
             "set-netem": self._set_netem,
@@ -130,6 +131,7 @@ class Service:
     def _preload(self, _request: Message, _fds: list[int]) -> Answer:
         programs.preload()
         importlib.import_module("quicpipe_lab.backends.netns.nft")
+        importlib.import_module("quicpipe_lab.backends.netns.rtnetlink")
         return {}, []
 
     def _replace_table(self, request: Message, _fds: list[int]) -> Answer:
@@ -139,6 +141,14 @@ class Service:
         transaction = replace_table(table_from_json(request["table"]))
         enter(self._files[request["node"]])
         commit(transaction)
+        return {}, []
+
+    def _replace_default_route(self, request: Message, _fds: list[int]) -> Answer:
+        from quicpipe_lab.backends.netns import netlink, rtnetlink
+
+        requests = [rtnetlink.default_route(request["gateway"], replaces=True)]
+        enter(self._files[request["node"]])
+        netlink.carry_out(netlink.datagrams(socket.NETLINK_ROUTE, requests))
         return {}, []
 
     def _flush_conntrack(self, request: Message, _fds: list[int]) -> Answer:

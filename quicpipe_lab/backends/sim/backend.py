@@ -211,6 +211,11 @@ class SimRun:
         self._liveness.disturb(self.now)
         return self.now
 
+    def switch(self, node: str, to: str) -> None:
+        """See Stage.switch."""
+        self.network.switch(node, to)
+        self._liveness.switch(node, to, self.now)
+
     def restart_relay(self) -> None:
         """See Stage.restart_relay."""
         assert self.relay is not None

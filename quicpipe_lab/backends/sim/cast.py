@@ -144,16 +144,17 @@ class Cast:
         traces = self._traces_of(node)
         relay = self._relay_of(node)
         certificate, _ = self._relay_identity
-        addresses = self._network.host(node).addresses
+        host = self._network.host(node)
         # None behind a NAT64: an IPv4 peer could use none of them.
-        own = [one for one in addresses if (":" in one) == (":" in relay.host)]
+        has_own = any((":" in one) == (":" in relay.host) for one in host.addresses)
+        own = [host.source_towards(relay.host)] if has_own else []
         return {
             "relay": relay,
             "relay_authority": str(relay),
             "relay_trust": RelayTrust(fingerprint=fingerprint(certificate)),
             "relay_quic": relay_configuration(relay.host, traces.qlog, traces.keylog),
             "random": self._random,
-            "host_addresses": [TransportAddress(one, driver.port) for one in own[:1]],
+            "host_addresses": [TransportAddress(one, driver.port) for one in own],
             "direct_after_bytes": self._scenario.direct_after_bytes,
             "search": SearchLimits() if self._scenario.search else None,
             "qlog": traces.qlog,

@@ -4,7 +4,7 @@ A path is there while both peers reach the relay. It is also there while the rel
 both were direct before and nothing has happened to the way between them since.
 """
 
-from quicpipe_lab.model.between import cut_point
+from quicpipe_lab.model.between import cut_point, link_upwards
 from quicpipe_lab.model.scenario import Outcome, Scenario
 
 PATIENCE_S = 120.0
@@ -23,12 +23,15 @@ class Liveness:
         self._relay = scenario.relay
         self._is_judged = scenario.expect is not Outcome.FAILED
         self._cuts: dict[frozenset[str], tuple[str, list[str]]] = {}
+        self._in_use: dict[str, str] = {}
         self._relayed_s: float | None = 0.0
         self._direct_s: float | None = None
 
     def cut(self, one: str, other: str, now: float, *, were_direct: bool) -> None:
         """Two nodes were cut off from each other. ``were_direct``: both peers used that path."""
-        self._cuts[frozenset((one, other))] = cut_point(self._topology, one, other)
+        self._cuts[frozenset((one, other))] = cut_point(
+            self._topology, one, other, in_use=self._in_use
+        )
         if self._relayed_s is not None and not self._relay_is_reachable:
             self._relayed_s = None
             self._direct_s = now if were_direct else None
@@ -40,6 +43,12 @@ class Liveness:
         del self._cuts[frozenset((one, other))]
         if self._relayed_s is None and self._relay_is_reachable:
             self._relayed_s = now
+
+    def switch(self, node: str, to: str, now: float) -> None:
+        """A host uses another of its links."""
+        self._in_use[node] = link_upwards(self._topology, node, to).name
+        self._direct_s = None
+        self._relayed_s = now if self._relay_is_reachable else None
 
     def disturb(self, now: float) -> None:
         """A router was rebooted, or the relay restarted."""
@@ -75,7 +84,7 @@ class Liveness:
 
     def _reach(self, one: str, other: str) -> bool:
         """Whether no cut lies on the way between two nodes."""
-        up, down = self._topology.path_to_core(one), self._topology.path_to_core(other)
+        up, down = self._path(one), self._path(other)
         while len(up) > 1 and len(down) > 1 and up[-2] == down[-2]:
             up, down = up[:-1], down[:-1]
         way = [*up, *down[-2::-1]]
@@ -87,3 +96,7 @@ class Liveness:
             if beside.issuperset(towards):
                 return False
         return True
+
+    def _path(self, name: str) -> list[str]:
+        """To the core, by the link in use."""
+        return [name, *self._topology.path_to_core(self._in_use.get(name, name))[1:]]

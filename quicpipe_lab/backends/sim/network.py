@@ -31,7 +31,7 @@ from quicpipe_lab.backends.sim.udp_socket import (
 )
 from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.model.address import TransportAddress
-from quicpipe_lab.model.between import cut_point, link_between
+from quicpipe_lab.model.between import cut_point, link_between, link_upwards
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.link_model import LinkCounters
 from quicpipe_lab.model.spelling import did_you_mean
@@ -90,13 +90,13 @@ class SimHost:
     ) -> None:
         """Send one ICMP echo request. Raises OSError."""
         self._node.sockets.await_echo(host, identifier, on_reply)
-        source = self._source_towards(host)
+        source = self.source_towards(host)
         self._require_way(self._node.send(Echo(source, host, identifier, sequence, False)))
 
     def _send(self, sock: UdpSocket, data: bytes, to: TransportAddress) -> None:
         source = sock.address
         if sock.bound is None:
-            source = TransportAddress(self._source_towards(to[0]), source.port)
+            source = TransportAddress(self.source_towards(to[0]), source.port)
         packet = Udp(source, TransportAddress(*to), data)
         require_one_packet(packet)
         self._require_way(self._node.send(packet))
@@ -111,8 +111,10 @@ class SimHost:
         """Not behind a NAT64."""
         return version_of(self.addresses[0]) == 4
 
-    def _source_towards(self, host: str) -> str:
-        """As Linux chooses it: the address of the interface that leads there."""
+    def source_towards(self, host: str) -> str:
+        """Which of its addresses what it sends to ``host`` bears, if nobody says. Raises OSError.
+
+        As Linux chooses it: that of the interface that leads there."""
         way = self._node.way_to(host)
         if isinstance(way, Interface):
             return way.addresses[version_of(host)]
@@ -188,6 +190,8 @@ class Network:
             name: SimRouter(node, self._builder) for name, node in self._nodes.items() if node.hooks
         }
         self._cuts: dict[str, dict[frozenset[str], list[str]]] = {}
+        self._in_use: dict[str, str] = {}
+        """Of hosts that have switched, by the link's name."""
 
     def host(self, name: str) -> SimHost:
         """A node by its name. Raises LocalProtocolError."""
@@ -216,14 +220,17 @@ class Network:
         Where that router is one of the two, it loses the link towards the other; otherwise it
         drops what goes between its links towards the two, whichever nodes behind them it is from.
         """
-        router, towards = cut_point(self.topology, one, other)
+        router, towards = cut_point(self.topology, one, other, in_use=self._in_use)
         self._cuts.setdefault(router, {})[frozenset((one, other))] = towards
         self._apply_cuts(router)
 
     def restore(self, one: str, other: str) -> None:
         """Undo ``cut`` of the same two nodes, in either order. Raises LocalProtocolError."""
-        router, _ = cut_point(self.topology, one, other)
-        if self._cuts.get(router, {}).pop(frozenset((one, other)), None) is None:
+        pair = frozenset((one, other))
+        router, _ = cut_point(self.topology, one, other, in_use=self._in_use)
+        # Where it was, if one of them has switched since.
+        router = next((place for place, cuts in self._cuts.items() if pair in cuts), router)
+        if self._cuts.get(router, {}).pop(pair, None) is None:
             raise LocalProtocolError(f"{one!r} and {other!r} are not cut off from each other")
         self._apply_cuts(router)
 
@@ -232,6 +239,14 @@ class Network:
         cuts = [[node.interfaces[name] for name in one] for one in self._cuts[router].values()]
         dead = [one[0] for one in cuts if len(one) == 1]
         node.cut(dead, [(one[0], one[1]) for one in cuts if len(one) == 2])
+
+    def switch(self, host: str, to: str) -> None:
+        """A host with several links uses that to the router ``to`` from now on, for all that has
+        no source address of its own; the others stay up. Raises LocalProtocolError."""
+        link = link_upwards(self.topology, host, to)
+        node = self._nodes[host]
+        node.routes.set_default(4, node.interfaces[to])
+        self._in_use[host] = link.name
 
     def set_link(
         self, one: str, other: str, behavior: LinkBehavior, back: LinkBehavior | None = None

@@ -44,6 +44,11 @@ class Routes:
         bits = int(network.network_address) >> (network.max_prefixlen - length)
         self._by_length.setdefault((version, length), {})[bits] = way
 
+    def set_default(self, version: int, by: Interface) -> None:
+        """From now on."""
+        self.default[version] = by
+        self._found.clear()
+
     def add_link(self, network: IPv4Network | IPv6Network, neighbour: str, by: Interface) -> None:
         """To the other end of a link, and to nobody else on it."""
         self.add(network, Dead.NOBODY)

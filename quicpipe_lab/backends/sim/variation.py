@@ -23,6 +23,7 @@ from quicpipe_lab.model.scenario import (
     Restore,
     Scenario,
     Step,
+    Switch,
     Transfer,
     WaitFor,
 )
@@ -187,7 +188,14 @@ def _aside(scenario: Scenario, draw: random.Random, horizon_s: float) -> Change:
     """Near the beginning rather than later, for there more depends on it."""
     at_s = round(horizon_s * draw.random() ** 2, 3)
     routers = [one.name for one in scenario.topology.nodes if isinstance(one, Nat | Firewall)]
-    what = draw.choice(("reboot", "restart", "cut", "cut"))
+    switches = [
+        Switch(host, link.upper)
+        for host, links in scenario.topology.standby.items()
+        for link in links
+    ]
+    what = draw.choice(("reboot", "restart", "cut", "cut", *["switch"] * bool(switches)))
+    if what == "switch":
+        return Aside(Meanwhile(at_s, draw.choice(switches)))
     if what == "reboot" and routers:
         return Aside(Meanwhile(at_s, Reboot(draw.choice(routers))))
     if what == "restart":
@@ -213,11 +221,12 @@ def _hostile(_scenario: Scenario, draw: random.Random, horizon_s: float) -> Chan
 
 
 def _compatible(changes: list[Change], scenario: Scenario) -> tuple[Change, ...]:
-    """One start, one change of a kind on a link, one cut of a pair: the first of them, and no cut
-    of those that the scenario cuts itself."""
+    """One start, one change of a kind on a link, one cut of a pair, one switch of a host: the first
+    of them, and none of what the scenario itself cuts or switches."""
     kept: dict[object, Change] = {}
     asides = [one.step for one in scenario.meanwhile]
     cut = {frozenset(one.between) for one in (*scenario.steps, *asides) if isinstance(one, Cut)}
+    switched = {one.node for one in (*scenario.steps, *asides) if isinstance(one, Switch)}
     for number, one in enumerate(changes):
         key: object = number
         match one:
@@ -228,6 +237,10 @@ def _compatible(changes: list[Change], scenario: Scenario) -> tuple[Change, ...]
             case Aside(what=Meanwhile(step=Cut(between=between))):
                 key = frozenset(between)
                 if key in cut:
+                    continue
+            case Aside(what=Meanwhile(step=Switch(node=node))):
+                key = Switch, node
+                if node in switched:
                     continue
         kept.setdefault(key, one)
     return tuple(kept.values())

@@ -18,7 +18,15 @@ from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import FilteringBehavior, NatBehavior
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.result import Bytes, Certified, RunResult
-from quicpipe_lab.model.scenario import Cut, Outcome, Restore, Scenario, Transfer, WaitFor
+from quicpipe_lab.model.scenario import (
+    Cut,
+    Outcome,
+    Restore,
+    Scenario,
+    Switch,
+    Transfer,
+    WaitFor,
+)
 from quicpipe_lab.model.topology import Firewall, Host, Link, Nat, Relay, Topology
 from tests.analysis.explain.playing import play, verdict_on
 
@@ -33,6 +41,21 @@ def bundled(name: str) -> Scenario:
 
 def situation(name: str) -> Scenario:
     return next(one for one in situations() if one.row == name).scenario()
+
+
+def phone_behind(carrier: NatBehavior) -> Scenario:
+    """It switches to LTE, and the carrier's NAT is another one."""
+    given = resources.find_scenario("handover")
+    nodes = tuple(
+        Nat("carrier", carrier) if one.name == "carrier" else one for one in given.topology.nodes
+    )
+    steps = WaitFor(path=Outcome.DIRECT), Switch("alice", "carrier"), WaitFor(event="punch-failed")
+    return replace(
+        given,
+        topology=replace(given.topology, nodes=nodes),
+        steps=(*steps, Transfer(1000)),
+        expect=Outcome.RELAYED,
+    )
 
 
 def two_homes(
@@ -135,6 +158,11 @@ EARLY = {("nat-b", "bob"): (SLOW, SLOW)}
             ),
             Cause.DIRECT_PATH_DIED,
             {"why": ", after the way between alice and bob was cut"},
+        ),
+        (
+            phone_behind(PRESETS["symmetric"]),
+            Cause.DIRECT_PATH_DIED,
+            {"why": ", after alice switched to carrier"},
         ),
         (
             two_homes(HOME, HOME, steps=(Cut(("alice", "bob")), SETTLED), expect=Outcome.RELAYED),

@@ -82,9 +82,11 @@ def test_a_link_that_stands_by_is_dashed_and_legible(mirrored: bool) -> None:
     phone = resources.find_topology("phone-and-home")
     peers = ("bob", "alice") if mirrored else ("alice", "bob")
     scenario = Scenario("phone", phone, *peers, "relay", Outcome.DIRECT, ())
-    axes = topology(Run(Path(), scenario, (CONNECTED,), None))
+    switched = Event(2.0, "lab", "switched", {"host": "alice", "to": "carrier"})
+    axes = topology(Run(Path(), scenario, (CONNECTED, switched), None))
     words = assert_legible(axes)
     assert "192.168.0.10 (carrier)" in words and "13 Mbit/s" in " ".join(words)
+    assert "alice switched to carrier at 2.00 s" in words
     dashed = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
     thin = [line for line in dashed if line.get_linewidth() < 2]
     assert len(thin) == len(phone.standby["alice"])

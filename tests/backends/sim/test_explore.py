@@ -22,6 +22,7 @@ from quicpipe_lab.model.scenario import (
     Outcome,
     Reboot,
     Scenario,
+    Switch,
     Transfer,
 )
 from quicpipe_lab.resources import find_scenario, scenario_names
@@ -98,6 +99,17 @@ def test_each_invariant_can_be_broken(
     assert try_out(saved, replace(QUIET, cast=cast)) == found.shrunk
     assert try_out(saved).broken is None
     assert str(found.file) in found.command
+
+
+def test_hosts_with_several_links_are_switched_beside_the_steps() -> None:
+    """Once each, and not those that steps switch."""
+    phone = replace(find_scenario("handover"), steps=(Transfer(500),))
+    asides = [vary(phone, number).applied().meanwhile for number in range(40)]
+    drawn = [[one.step for one in all_ if isinstance(one.step, Switch)] for all_ in asides]
+    assert {len(all_) for all_ in drawn} == {0, 1}
+    assert {all_[0] for all_ in drawn if all_} == {Switch("alice", "carrier")}
+    varied = [vary(find_scenario("handover"), number).applied() for number in range(40)]
+    assert not any(isinstance(one.step, Switch) for all_ in varied for one in all_.meanwhile)
 
 
 def test_the_first_seed_is_the_same_however_many_work(tmp_path: Path) -> None:
