@@ -309,15 +309,15 @@ class Endpoint(ABC):
         while (event := self.relay.next_event()) is not None:
             self._events.append(event)
             if isinstance(event, RelayRegistered):
-                first, self.registered = self.registered is None, event
+                before, self.registered = self.registered, event
                 moved = b"" if self._closed else self._signalling.moved(event.observed)
                 if moved:
                     self._send_control(moved)
                     self.direct.try_again(now)
                 if self._was_lost or moved:
                     self._was_lost = False
-                    self._resume_relayed(now)
-                if first:
+                    self._resume_relayed(now, before)
+                if before is None:
                     self._on_registered(now)
             elif isinstance(event, RelayLost):
                 self._was_lost = True
@@ -467,11 +467,14 @@ class Endpoint(ABC):
             self._return_pending = False
             self._note_path(before, rtt_s, now)
 
-    def _resume_relayed(self, now: float) -> None:
+    def _resume_relayed(self, now: float, before: RelayRegistered | None) -> None:
         """The relay forwards to us again: do not wait for a timer that has backed off for as long
         as it did not."""
+        then = None if before is None else before.observed
+        here = self.relay.observed
+        elsewhere = then is not None and here is not None and then.host != here.host
         if self._peer is not None and not self._peer_is_waiting and not self.is_direct:
-            self._peer.send_again(self._peer_time(now))
+            self._peer.send_again(self._peer_time(now), elsewhere=elsewhere)
 
     def _note_path(self, before: TransportAddress | None, rtt_s: float | None, now: float) -> None:
         """Tell everybody where the peer connection moved, if it did."""

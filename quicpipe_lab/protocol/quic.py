@@ -226,9 +226,12 @@ class Connection(QuietConnection):
         self._loss.reschedule_data(now=now)
         return True
 
-    def send_again(self, now: float) -> None:
+    def send_again(self, now: float, *, elsewhere: bool = False) -> None:
         """The path is back after a time in which nothing passed: what is under way is sent again
-        at once, or a PING."""
+        at once, or a PING. ``elsewhere``: from another network than before, so that it is another
+        path (RFC 9000, 9.4), and what nobody passed on meanwhile no sign of congestion on it."""
+        if elsewhere:
+            self._recovery.start_path(self._packet_number)
         self._loss._pto_count = 0
         self._loss.reschedule_data(now=now)
         self.stir()

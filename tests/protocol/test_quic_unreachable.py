@@ -23,6 +23,16 @@ def test_what_waits_for_a_backed_off_timer_is_sent_again_at_once(wire: Wire) -> 
     assert wire.got() == b"lost"
 
 
+def test_what_nobody_passed_on_from_another_network_is_no_congestion(wire: Wire) -> None:
+    """RFC 9000, 9.4: it is another path, and its window is a fresh one."""
+    wire.send(bytes(60_000))
+    assert wire.client.datagrams_to_send(wire.now)  # lost, all of them
+    wire.client.send_again(wire.now, elsewhere=True)
+    assert wire.client._loss.bytes_in_flight == 0
+    wire.settle_all()
+    assert len(wire.got()) == 60_000
+
+
 def test_which_addresses_are_validated(wire: Wire) -> None:
     elsewhere = Wire.seen_from(OTHER)
     assert wire.server.has_validated(CLIENT)

@@ -10,6 +10,7 @@ from quicpipe_lab.backends.matrix import Cell
 from quicpipe_lab.backends.sim.backend import SimBackend
 from quicpipe_lab.errors import ScenarioError, UnsupportedBehaviorError
 from quicpipe_lab.model.event import Event
+from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import FilteringBehavior, MappingBehavior, NatBehavior
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import (
@@ -20,10 +21,13 @@ from quicpipe_lab.model.scenario import (
     RestartRelay,
     Scenario,
     Step,
+    Switch,
     Transfer,
     WaitFor,
     Xdp,
 )
+from quicpipe_lab.model.topology import CORE, Link, Topology
+from quicpipe_lab.resources import find_topology
 
 DIRECT, RELAYED = WaitFor(path=Outcome.DIRECT), WaitFor(path=Outcome.RELAYED)
 FORGETFUL = NatBehavior(
@@ -89,6 +93,39 @@ def test_a_restarted_relay_is_found_again_by_both(tmp_path: Path) -> None:
 def test_the_simulator_refuses_by_name_what_only_the_kernel_has(mode: Xdp) -> None:
     with pytest.raises(UnsupportedBehaviorError, match=r"no kernel for --xdp.*--backend netns"):
         simulate(replace(scenario(NatBehavior(), DIRECT), xdp=mode))
+
+
+def phone() -> Topology:
+    """Wi-Fi and LTE behind a NAT each, on links that do nothing but take time."""
+    near = LinkBehavior(delay_s=0.01)
+    given = find_topology("phone-and-home")
+    links = (
+        Link.both_ways(one.between, near) if CORE in one.between else Link(one.between)
+        for one in given.links
+    )
+    return replace(given, links=tuple(links))
+
+
+@pytest.mark.parametrize("dialer", ["alice", "bob"])
+def test_what_a_relay_did_not_pass_on_after_a_switch_is_no_congestion(
+    dialer: str, tmp_path: Path
+) -> None:
+    """It binds the new address a round trip and a half after it has first seen it. What it drops
+    meanwhile left the dialer with half of a fresh window, and 4 s for these 2 MB."""
+    accepter = "alice" if dialer == "bob" else "bob"
+    size = 2_000_000
+    steps = (
+        DIRECT,
+        Transfer(size, wait=False),
+        WaitFor(echoed_bytes=size // 4),
+        Switch("alice", "carrier"),
+        WaitFor(transfer=True),
+    )
+    switching = Scenario("phone", phone(), dialer, accepter, "relay", Outcome.DIRECT, steps)
+    _, events = run(switching, tmp_path)
+    (switched_s,) = moments(events, "lab", "switched")
+    (complete_s,) = moments(events, "lab", "transfer-complete")
+    assert complete_s - switched_s < 2.0
 
 
 @pytest.mark.parametrize(
