@@ -15,8 +15,8 @@ NEEDS = {
 }
 """Marker to capabilities."""
 
-PROGRAMS = {"browser": "chromium"}
-"""Marker to a program, which a Debian package of the same name brings."""
+PROGRAMS = {"browser": ("chromium", "chromium"), "ping": ("ping", "iputils-ping")}
+"""Marker to a program, and the Debian package that brings it."""
 
 REQUIRED = {name for name in os.environ.get("QUICPIPE_LAB_REQUIRE", "").split(",") if name}
 """Markers whose tests fail where they would be skipped."""
@@ -41,9 +41,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def _missing(marker: str) -> list[str]:
     """Why tests with this marker cannot run here."""
-    program = PROGRAMS.get(marker)
-    if program is not None:
-        return [] if shutil.which(program) else [f"{program} is missing; apt-get install {program}"]
+    if marker in PROGRAMS:
+        program, package = PROGRAMS[marker]
+        return [] if shutil.which(program) else [f"{program} is missing; apt-get install {package}"]
     return [str(found) for found in map(capability, NEEDS[marker]) if not found.ok]
 
 

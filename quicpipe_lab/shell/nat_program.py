@@ -37,7 +37,8 @@ T = TypeVar("T")
 class View:
     """What becomes a Sight; ``host`` and ``second`` are namespaces, as open files.
 
-    ``nat64``: the hosts have no IPv4 of their own, and look through a NAT64.
+    ``nat64``: the hosts have no IPv4 of their own, and look through a NAT64. ``by_address``: they
+    have several links, of which an address chooses one.
     """
 
     outermost: str
@@ -49,13 +50,15 @@ class View:
     warm_up_s: float = 0.0
     blocked: bool = False
     nat64: bool = False
+    by_address: bool = False
 
     def maker(self, namespace: int, host: str) -> MakeSocket:
-        """Of sockets that a host in that namespace looks through, from that address of its own: it
-        may have several."""
-        if self.nat64:
-            return _maker(namespace, "::", nat64=True)
-        return _maker(namespace, host)
+        """Of sockets that a host in that namespace looks through. One that has a single link looks
+        through that, whichever address is believed to be its own."""
+        if self.by_address:
+            return _maker(namespace, host)
+        over_ipv6 = self.nat64 or is_ipv6(host)
+        return _maker(namespace, "::" if over_ipv6 else "0.0.0.0", self.nat64)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ def play(story: Coroutine[Any, Any, None]) -> None:
 
 
 @pytest.mark.netns
+@pytest.mark.ping
 def test_link_down_and_up_and_relay_off() -> None:
     async def story() -> None:
         async with Lab("two-homes") as lab:

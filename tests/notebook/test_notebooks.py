@@ -13,7 +13,7 @@ from tests.nobody import UID, python_of_nobody
 from tests.notebook.execute import FOLDER, execute, names
 
 _MOST_BYTES = 3_000_000
-_NEEDS_XDP = "04-the-relay-and-xdp"
+_MARKS = {"04-the-relay-and-xdp": [pytest.mark.bpf], "06-your-own-program": [pytest.mark.ping]}
 
 pytestmark = pytest.mark.netns
 
@@ -33,7 +33,7 @@ def _shown(notebook: nbformat.NotebookNode) -> list[set[str]]:
 @pytest.mark.timeout(240)  # two minutes are a notebook's own limit, without the kernel's start
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(one, marks=[pytest.mark.bpf] * (one == _NEEDS_XDP)) for one in names()],
+    [pytest.param(one, marks=_MARKS.get(one, [])) for one in names()],
 )
 def test_runs_and_shows_what_is_committed(name: str, tmp_path: Path) -> None:
     fresh = execute(name, tmp_path)
@@ -43,6 +43,7 @@ def test_runs_and_shows_what_is_committed(name: str, tmp_path: Path) -> None:
     assert "error" not in {kind for kinds in _shown(committed) for kind in kinds}
 
 
+@pytest.mark.ping
 @pytest.mark.usefixtures("user_namespaces")
 def test_runs_in_a_kernel_that_is_not_root() -> None:
     python, environment = python_of_nobody()

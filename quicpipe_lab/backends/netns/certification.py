@@ -156,4 +156,5 @@ def _view(
         WARM_UP_S if answered else 0.0,
         prospect.udp_policy(vantage) is not UdpPolicy.OPEN,
         family is Family.IPV4 and topology.nat64_above(first) is not None,
+        any(links[one].lower in topology.standby for one in (first, second) if one is not None),
     )

@@ -85,6 +85,7 @@ def test_the_home_has_no_ipv4(sockets: Sockets) -> None:
 
 
 @pytest.mark.nat64
+@pytest.mark.ping
 def test_ping(lab: Lab) -> None:
     ping = ["ping", "-c", "1", "-W", str(DEADLINE_S), through_nat64(RELAY)]
     with Path(os.devnull).open("wb") as nowhere:
