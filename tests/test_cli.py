@@ -173,7 +173,7 @@ def test_what_the_terminal_cannot_show_changes_no_outcome(tmp_path: Path) -> Non
     command = [sys.executable, "-m", "quicpipe_lab", "scenario", "nat-to-nat", "--backend", "sim"]
     done = subprocess.run(
         [*command, "--run-dir", run_dir],
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "200"},
         capture_output=True,
         text=True,
     )
