@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import quicpipe_lab
-from quicpipe_lab.api import Lab, Program, ProgramResult
+from quicpipe_lab.api import Lab, ProgramResult
 from quicpipe_lab.errors import LocalProtocolError, ProgramNotStartedError, QuicpipeLabError
 
 pytestmark = pytest.mark.netns
@@ -33,12 +33,6 @@ def play(story: Coroutine[Any, Any, None]) -> None:
     asyncio.run(bounded())
 
 
-async def shown(program: Program, text: str) -> None:
-    """Wait until a program has written it."""
-    while text not in program.stdout:
-        await asyncio.sleep(0)
-
-
 def test_programs_talk_through_a_nat() -> None:
     async def story() -> None:
         serve = "import socket as s; l = s.create_server(('', 0)); print(l.getsockname()[1])"
@@ -48,7 +42,7 @@ def test_programs_talk_through_a_nat() -> None:
         python = [sys.executable, "-u", "-S", "-c"]
         async with Lab("two-homes") as lab:
             server = await lab["relay"].start([*python, serve])
-            await shown(server, "\n")
+            await server.wrote("\n")
             client = await lab["alice"].run([*python, ask, server.stdout.strip()])
             assert (client.ok, client.stdout, client.stderr) == (True, "WORD\n", "")
             assert (await server.wait()).stdout.split()[1] == "198.18.0.10"
@@ -215,8 +209,14 @@ def test_loop_is_never_blocked() -> None:
 def test_cancelled_while_it_comes_up() -> None:
     async def story() -> None:
         lab = Lab("two-homes")
-        task = asyncio.create_task(lab.up())
-        await asyncio.sleep(0)
+        begun = asyncio.Event()
+
+        async def come_up() -> None:
+            begun.set()
+            await lab.up()
+
+        task = asyncio.create_task(come_up())
+        await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

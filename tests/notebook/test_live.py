@@ -26,10 +26,13 @@ class Watched(LiveView):
     def __init__(self, lab: Lab) -> None:
         super().__init__(lab)
         self.seen: set[tuple[str, str, str]] = set()
+        self._changed = asyncio.Event()
+        self.observe(lambda _: self._changed.set())
 
     def send(self, content: Any, buffers: Any = None) -> None:
         self.seen |= {(one["from"], one["to"], one["kind"]) for one in content["hops"]}
         super().send(content, buffers)
+        self._changed.set()
 
     def click(self, key: str) -> None:
         """As the browser does."""
@@ -37,7 +40,8 @@ class Watched(LiveView):
 
     async def until(self, holds: Callable[[], bool]) -> None:
         while not holds():
-            await asyncio.sleep(0)
+            await self._changed.wait()
+            self._changed.clear()
 
 
 def play(story: Coroutine[Any, Any, None]) -> None:

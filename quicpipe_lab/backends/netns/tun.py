@@ -31,9 +31,7 @@ def make(name: str, number: int) -> None:
     try:
         file = os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        remedy = _REMEDIES.get(
-            error.errno or 0, "quicpipe-lab doctor says what this machine can do"
-        )
+        remedy = _REMEDIES.get(error.errno or 0, _ELSE)
         raise BackendUnavailableError(
             f"NAT64 needs a TUN device, and {_DEVICE} cannot be opened: {error.strerror}", remedy
         ) from None
