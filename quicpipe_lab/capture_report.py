@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from quicpipe_lab.analysis.packets import Packet
+from quicpipe_lab.cycle_search import no_cycle_search
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.evidence import Evidence, open_run
 from quicpipe_lab.model.topology import CORE
@@ -61,7 +62,7 @@ def _of_nodes(evidence: Evidence, nodes: Sequence[str]) -> list[CapturedFrame]:
 def write_cut(out: Path, frames: Sequence[CapturedFrame], evidence: Evidence) -> None:
     """A capture file of these frames of a run, which decrypts as the whole does."""
     secrets = evidence.capture.secrets if evidence.capture else b""
-    with pcapng.many_tuples():
+    with no_cycle_search():
         seen = sorted((one for one in frames if one.node != OUT_OF_BAND), key=_time)
         carried = [one for one in frames if one.node == OUT_OF_BAND]
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from quicpipe_lab.analysis.packets import Packet, table
 from quicpipe_lab.analysis.run_files import Run, read_run
+from quicpipe_lab.cycle_search import no_cycle_search
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.shell import capture, pcapng
@@ -44,7 +45,7 @@ class Evidence:
     @cached_property
     def packets(self) -> list[Packet]:
         """The capture as a table."""
-        with pcapng.many_tuples():
+        with no_cycle_search():
             return table(self.frames, self.epoch_unix_s)
 
 

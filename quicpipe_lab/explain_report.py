@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from quicpipe_lab.analysis.explain import explain, why
+from quicpipe_lab.cycle_search import no_cycle_search
 from quicpipe_lab.evidence import open_run
 from quicpipe_lab.model.result import RunResult
-from quicpipe_lab.shell import pcapng
 
 
 def report(run_dir: Path, wants_json: bool) -> int:
@@ -15,7 +15,7 @@ def report(run_dir: Path, wants_json: bool) -> int:
     evidence = open_run(run_dir)
     for warning in evidence.warnings:
         print(f"quicpipe-lab: {warning}", file=sys.stderr)
-    with pcapng.many_tuples():
+    with no_cycle_search():
         verdict, happenings = explain(evidence.run, evidence.frames, evidence.epoch_unix_s)
     if wants_json:
         told = {"outcome": verdict.outcome, "cause": verdict.cause, "details": {**verdict.details}}
@@ -32,6 +32,6 @@ def report(run_dir: Path, wants_json: bool) -> int:
 def sentence_for(result: RunResult) -> str:
     """Why a run ended as it did."""
     evidence = open_run(result)
-    with pcapng.many_tuples():
+    with no_cycle_search():
         verdict = why(evidence.run, evidence.frames, evidence.epoch_unix_s)
     return verdict.sentence

@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 from quicpipe_lab.analysis import lab_traffic
 from quicpipe_lab.api.lab import Lab
 from quicpipe_lab.api.program import Program, ProgramResult
+from quicpipe_lab.cycle_search import no_cycle_search
 from quicpipe_lab.errors import LocalProtocolError, QuicpipeLabError
 from quicpipe_lab.evidence import capture_in
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.topology import Host, Topology
-from quicpipe_lab.shell import pcapng
 from quicpipe_lab.traffic.frame import CapturedFrame
 
 T = TypeVar("T")
@@ -258,7 +258,7 @@ class BlockingLab:
             name = self[node].name  # says so where there is none
             if not isinstance(self.topology.by_name.get(name), Host):
                 raise LocalProtocolError(f"{name!r} is a router, which passes datagrams on")
-        with pcapng.many_tuples():
+        with no_cycle_search():
             return lab_traffic.direct_datagrams(self.frames(), self.topology, sender, receiver)
 
     def went_direct(self, one: str, other: str) -> bool:
@@ -268,7 +268,7 @@ class BlockingLab:
 
     def dropped(self) -> list[str]:
         """What routers did not pass on, and why, in words. This ends the capture."""
-        with pcapng.many_tuples():
+        with no_cycle_search():
             return lab_traffic.dropped(self.frames(), self.topology)
 
 

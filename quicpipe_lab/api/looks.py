@@ -9,11 +9,11 @@ from quicpipe_lab import pictures
 from quicpipe_lab.analysis.explain import Explanation
 from quicpipe_lab.analysis.explain import explain as explain_run
 from quicpipe_lab.analysis.relaying import relaying
+from quicpipe_lab.cycle_search import no_cycle_search
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.evidence import open_run
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.topology import Topology
-from quicpipe_lab.shell import pcapng
 
 if TYPE_CHECKING:
     from quicpipe_lab.analysis.plots.style import Drawing
@@ -94,5 +94,5 @@ def relay_latency(run: RunResult | str | os.PathLike[str]) -> dict[str, float]:
 def explain(run: RunResult | str | os.PathLike[str]) -> Explanation:
     """Why a run ended as it did: ``verdict.sentence``, and the ``timeline`` that led there."""
     evidence = open_run(run if isinstance(run, RunResult) else Path(run))
-    with pcapng.many_tuples():
+    with no_cycle_search():
         return explain_run(evidence.run, evidence.frames, evidence.epoch_unix_s)

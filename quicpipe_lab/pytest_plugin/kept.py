@@ -9,11 +9,11 @@ from typing import Protocol
 import pytest
 
 from quicpipe_lab.analysis.lab_traffic import dropped
+from quicpipe_lab.cycle_search import no_cycle_search
 from quicpipe_lab.evidence import capture_in
 from quicpipe_lab.explain_report import sentence_for
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.topology import Topology
-from quicpipe_lab.shell import pcapng
 
 _MANY = 10
 """Lines about drops."""
@@ -96,7 +96,7 @@ class LeftByLab:
     def lines(self) -> Iterator[str]:
         yield from self._programs()
         self._end_capture()
-        with pcapng.many_tuples():
+        with no_cycle_search():
             capture = capture_in(self.directory)
             told = [] if capture is None else dropped(capture.frames, self._topology)
         yield from told[:_MANY]

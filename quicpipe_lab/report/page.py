@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from quicpipe_lab import pictures
 from quicpipe_lab.analysis import matrix as analysis
 from quicpipe_lab.analysis.explain import explain
+from quicpipe_lab.cycle_search import no_cycle_search
 from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
 from quicpipe_lab.evidence import Evidence, open_run
 from quicpipe_lab.report.tables import Table, commands, tables
-from quicpipe_lab.shell import pcapng
 from quicpipe_lab.shell.out_file import require_file
 
 
@@ -43,7 +43,7 @@ def run_page(evidence: Evidence) -> str:
     """All of a run."""
     run = evidence.run
     result = run.result
-    with pcapng.many_tuples():
+    with no_cycle_search():
         explanation = explain(run, evidence.frames, evidence.epoch_unix_s)
     verdict = "broken off"
     if result is not None:

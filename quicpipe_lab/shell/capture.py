@@ -24,6 +24,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from quicpipe_lab.cycle_search import no_cycle_search
 from quicpipe_lab.errors import BackendUnavailableError, QuicpipeLabError
 from quicpipe_lab.model.result import CaptureStats
 from quicpipe_lab.model.topology import Topology
@@ -228,7 +229,7 @@ def write_pcapng(
 
     Raises IncompleteCaptureError, after writing all that is there, if the recorder was killed.
     """
-    with pcapng.many_tuples():
+    with no_cycle_search():
         spooled = read_spool(spool)
         frames = compose(spooled.frames, carried, topology, off)
         pcapng.write(out, frames, spooled.interfaces, secrets)

@@ -8,16 +8,15 @@ pcapng: 3.5 options, 4.2 interfaces, 4.3 frames, 4.7 secrets).
 scapy is imported where it is needed, because the recorder must start fast and never needs it.
 """
 
-import gc
 import mmap
 import os
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from quicpipe_lab.cycle_search import no_cycle_search
 from quicpipe_lab.errors import QuicpipeLabError
 from quicpipe_lab.traffic.frame import OUT_OF_BAND, CapturedFrame, Direction
 
@@ -57,19 +56,6 @@ class Capture(NamedTuple):
     interfaces: list[str]
     secrets: bytes
     is_whole: bool
-
-
-@contextmanager
-def many_tuples() -> Iterator[None]:
-    """Without the search for cycles, which looks at all tuples again and again: a run has them by
-    the hundred thousand, and without cycles. It takes longer than everything else together."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def write(
@@ -168,7 +154,7 @@ def read(path: Path) -> Capture:
     Of a file that breaks off, all that is there in full.
     """
     try:
-        with path.open("rb") as file, many_tuples():
+        with path.open("rb") as file, no_cycle_search():
             size, is_whole = _whole_blocks(file, path)
             file.seek(0)
             frames, interfaces, secrets = _read(file if is_whole else BytesIO(file.read(size)))

@@ -8,6 +8,8 @@ from heapq import heapify, heappop, heappush
 from math import isfinite
 from typing import Any
 
+from quicpipe_lab.cycle_search import no_cycle_search
+
 _LEAST_TO_SWEEP = 64
 
 
@@ -83,14 +85,15 @@ class Clock:
 
         Where it does not, it is ``end_s`` afterwards, unless that is infinite.
         """
-        while not predicate():
-            next_s = self.next_s
-            if next_s is None or next_s > end_s:
-                if isfinite(end_s) and end_s > self.now:
-                    self.now = end_s
-                return False
-            self.step()
-        return True
+        with no_cycle_search():
+            while not predicate():
+                next_s = self.next_s
+                if next_s is None or next_s > end_s:
+                    if isfinite(end_s) and end_s > self.now:
+                        self.now = end_s
+                    return False
+                self.step()
+            return True
 
     def run(self, end_s: float) -> None:
         """Let everything happen up to ``end_s``."""

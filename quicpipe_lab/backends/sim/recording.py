@@ -7,6 +7,7 @@ from pathlib import Path
 from quicpipe_lab.backends.sim.frames import ethernet_frame, mac_address
 from quicpipe_lab.backends.sim.network import FrameSeen
 from quicpipe_lab.backends.sim.packet import Packet
+from quicpipe_lab.cycle_search import no_cycle_search
 from quicpipe_lab.model.interface import interface_names, neighbours
 from quicpipe_lab.model.result import CaptureStats
 from quicpipe_lab.model.topology import CORE, Topology
@@ -41,7 +42,7 @@ class Recording:
         interfaces = [
             f"{node}/{name}" for node, names in self._names.items() for name in names.values()
         ]
-        with pcapng.many_tuples():
+        with no_cycle_search():
             frames = compose(self._frames(), carried, self._topology, off)
             pcapng.write(out, frames, interfaces, secrets)
         return CaptureStats(len(self._seen))

@@ -4,6 +4,7 @@ import gc
 import weakref
 from math import inf
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,3 +81,19 @@ def test_timers_that_are_moved_again_and_again_leave_nothing_behind() -> None:
     del timer
     gc.collect()
     assert sum(one() is not None for one in timers) < 200
+
+
+def test_cycles_are_searched_for_again_when_time_stands_still() -> None:
+    clock = Clock()
+    searched: list[bool] = []
+    clock.at(1.0, lambda: searched.append(gc.isenabled()))
+    clock.run(2.0)
+    clock.at(3.0, _fail)
+    with pytest.raises(ZeroDivisionError):
+        clock.run(4.0)
+    assert searched == [False]
+    assert gc.isenabled()
+
+
+def _fail() -> None:
+    raise ZeroDivisionError
