@@ -272,9 +272,12 @@ class Connection(QuietConnection):
     @property
     def farewell(self) -> list[tuple[bytes, Any]]:
         """The CONNECTION_CLOSE as it was sent, to be sent again: aioquic sends it once, and nobody
-        acknowledges it (RFC 9000, 10.2). Empty while the connection is open, and to an address
-        that is not validated (8.1): once has to do there."""
-        return list(self._farewell) if self.address_is_validated else []
+        acknowledges it (RFC 9000, 10.2). Empty while the connection is open.
+
+        To a validated address (8.1): the present one, or, where the path has only just changed,
+        one from before. Where there is none, once has to do."""
+        path = next((one for one in self._network_paths if one.is_validated), None)
+        return [] if path is None else [(data, path.addr) for data, _ in self._farewell]
 
     def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
         """As QuicConnection's; also starts recovery afresh where the packet moved the path, and
