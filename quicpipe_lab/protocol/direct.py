@@ -382,16 +382,15 @@ class DirectPath:
 
     def _end_round(self, now: float) -> None:
         """Nobody answered straight: a crooked answer has to do, if there was one; else a search."""
-        crooked = self._crooked
+        crooked, search = self._crooked, self._search
         if not self.is_controller:
             self._go(Trigger.EXHAUSTED, now)
         elif crooked is not None:
             self._alias = crooked.heard_from
             self._answered(crooked.sent, now, heard_from=crooked.heard_from, rtt_s=crooked.rtt_s)
-        elif self._searches_left and self._is_shared:
+        elif search and self._searches_left and self._is_shared and search.may_begin(now):
             self._go(Trigger.SEARCH, now)
-            assert self._search is not None
-            self._search.await_answer(now)
+            search.await_answer(now)
             self._commands.append(Command(CommandKind.SEARCH))
         else:
             self._go(Trigger.EXHAUSTED, now)

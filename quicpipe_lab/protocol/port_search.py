@@ -38,7 +38,9 @@ class SearchLimits:
     datagrams take 86 kbit/s. The ports are opened at ``openings_per_s``, for at most ``aims``
     addresses of the peer's, ``openings`` times each, from a search's begin to its end, for
     datagrams get lost, and knocks come before what they would have met. ``searches``: a
-    connection's most. ``refresh_s``: how often a side asks whether it is still where it is sought.
+    connection's most, of which the last comes ``last_after_s`` after the one before it at the
+    earliest: whatever made that one vain may be over by then. ``refresh_s``: how often a side asks
+    whether it is still where it is sought.
     """
 
     sockets: int = 256
@@ -48,6 +50,7 @@ class SearchLimits:
     openings: int = 4
     aims: int = 3
     searches: int = 3
+    last_after_s: float = 60.0
     answer_s: float = 5.0
     linger_s: float = 2.0
     longest_s: float = 60.0
@@ -97,6 +100,7 @@ class PortSearch:
         self.began_s: float | None = None
         """When this search began; None where none has, or the peer has yet to agree."""
         self.ends_s = 0.0
+        self._last_began_s = -math.inf
         self._random = random
         self._drawn: set[int] = set()
         self._target = TransportAddress("", 0)
@@ -114,6 +118,10 @@ class PortSearch:
     def is_spent(self) -> bool:
         """Whether there have been as many searches as there may be."""
         return not self.left
+
+    def may_begin(self, now: float) -> bool:
+        """Whether it is time for one, if there is any left."""
+        return self.left > 1 or now - self._last_began_s >= self.limits.last_after_s
 
     def offer(self, *, heard: bool) -> Offer:
         """What this side would do. ``heard``: whether it knows already where the peer is.
@@ -149,7 +157,8 @@ class PortSearch:
         lasts_s = min(max(ours.seconds, theirs.seconds), self.limits.longest_s)
         self._reopen_s = lasts_s / max(1, self.limits.openings - 1)
         self._ask_at = now + self.limits.refresh_s
-        self.began_s, self.ends_s = now, now + first + lasts_s + self.limits.linger_s + rtt_s
+        self.began_s = self._last_began_s = now
+        self.ends_s = now + first + lasts_s + self.limits.linger_s + rtt_s
 
     def await_answer(self, now: float) -> None:
         """The peer was asked; it answers in time, or there is no search."""

@@ -117,6 +117,19 @@ def test_a_search_in_vain_leaves_enough_for_the_next() -> None:
     assert offered == [LIMITS.probes // 2, LIMITS.probes // 4, LIMITS.probes // 4]
 
 
+def test_the_last_search_waits_for_what_made_the_others_vain_to_be_over() -> None:
+    search, now = machine(), 0.0
+    for _ in range(LIMITS.searches - 1):
+        assert search.may_begin(now)
+        began_s = now
+        search.begin(THERE, THERE, search.offer(heard=False), WHOLE, 0.1, now)
+        now = search.ends_s
+        search.stop()
+    assert not search.may_begin(now)
+    assert not search.may_begin(began_s + LIMITS.last_after_s - 1)
+    assert search.may_begin(began_s + LIMITS.last_after_s)
+
+
 def test_a_search_asks_where_it_is_sought_for_as_long_as_it_lasts() -> None:
     search = machine()
     assert not search.is_to_ask(1e9)
