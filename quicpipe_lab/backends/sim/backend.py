@@ -281,9 +281,9 @@ class SimRun:
                 f"invariant broken: {record.broken}: {record.failure}, though {verdict}"
             )
 
-    def _judge_loss(self, event: Event) -> None:
+    def _judge_loss(self, event: Event, invariants: Invariants) -> None:
         verdict = self._liveness.relay_verdict(self.now)
-        if verdict is not None:
+        if verdict is not None and not invariants.may_give_up_relay(event.node, self.now):
             raise InvariantBrokenError(LIVENESS, f"{event.node} lost the relay, though {verdict}")
 
     def _publish(self, message: bytes) -> None:
@@ -310,7 +310,9 @@ class SimRun:
         if self._invariants is not None:
             self._invariants.hear(event)
             if event.name == "relay-lost":
-                self._judge_loss(event)
+                self._judge_loss(event, self._invariants)
+            elif event.name == "port-search-started" and event.node == self.scenario.dialer:
+                self._liveness.search_began()
         self._watch(event)
 
     def _write_files(self, run_dir: Path) -> None:

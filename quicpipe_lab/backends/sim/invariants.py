@@ -16,6 +16,7 @@ from quicpipe_lab.backends.sim.farewell import Farewell
 from quicpipe_lab.backends.sim.nat64 import to_ipv4
 from quicpipe_lab.backends.sim.node import FrameSeen
 from quicpipe_lab.backends.sim.packet import Udp
+from quicpipe_lab.backends.sim.relay_silence import RelaySilence
 from quicpipe_lab.backends.sim.validation import REMEMBERED, Validation
 from quicpipe_lab.backends.transfer import EchoMismatchError
 from quicpipe_lab.model.address import TransportAddress, split_host_port
@@ -83,6 +84,7 @@ class Invariants:
             node: _PeerWatch(node, scenario) for node in (scenario.dialer, scenario.accepter)
         }
         self._farewell = Farewell(*self._peers)
+        self._silences = {node: RelaySilence() for node in self._peers}
         self._alarms: dict[str, tuple[float, int]] = {}
         self.relay_restarted()
 
@@ -96,20 +98,32 @@ class Invariants:
         self._alarms.pop(node, None)
         self._relay.now = frame.time_s
         if node == self._relay_node:
-            look = self._relay.came if frame.direction == "in" else self._relay.sent
-            look(packet)
+            self._see_relay(frame.direction, packet)
             return
         for validation in self._validations[node]:
             if frame.direction == "in":
                 validation.heard(node, packet.data)
             else:
                 validation.answered(node, packet.data)
-        watch = self._peers[node]
+        watch, silence = self._peers[node], self._silences[node]
         if frame.direction == "in":
             watch.came(packet)
+            silence.heard(packet.data, frame.time_s)
         else:
             watch.sent(packet)
+            silence.said(packet.data)
             self._farewell.sent(node, packet.data)
+
+    def _see_relay(self, direction: str, packet: Udp) -> None:
+        if direction == "in":
+            self._relay.came(packet)
+            for silence in self._silences.values():
+                silence.reached(packet.data)
+            return
+        self._relay.sent(packet)
+        owner = self._relay.validation.owner_of(packet.destination)
+        if owner is not None:
+            self._silences[owner].answered(packet.data)
 
     def hear(self, event: Event) -> None:
         """Anybody has reported something."""
@@ -162,6 +176,10 @@ class Invariants:
         problem = self._farewell.problem(node)
         if problem is not None:
             raise InvariantBrokenError(LIVENESS, problem)
+
+    def may_give_up_relay(self, node: str, now: float) -> bool:
+        """Whether a peer that has heard nothing of the relay could have."""
+        return self._silences[node].excuses(now)
 
     def has_stuck_timer(self, now: float) -> bool:
         """Whether a peer has no timer, or one that should have gone off long ago."""
