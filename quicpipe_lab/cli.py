@@ -50,17 +50,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if words[:1] not in _PIPES:
         output.tolerate_readers_that_go()
+    status = OK
     try:
         try:
-            return _run(words)
+            status = _run(words)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
         return DIFFERENT
     except OSError as error:
+        if status == CANNOT:  # which has been said
+            return CANNOT
         return _complain(_describe_bug(error), CANNOT, wants_json=False)
     finally:
         output.drop_what_is_not_taken()
+    return status
 
 
 def _run(words: Sequence[str]) -> int:

@@ -43,7 +43,14 @@ def test_a_full_disk_is_said_as_such(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("unbuffered", ["1", ""])
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["scenario", "--list"], ["ps", "--json"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["scenario", "--list"],
+        ["ps", "--json"],
+        ["nat-check", "home", "--backend", "sim"],
+    ],
 )
 def test_output_that_a_full_disk_does_not_take_is_a_failure(
     arguments: list[str], unbuffered: str
@@ -55,9 +62,9 @@ def test_output_that_a_full_disk_does_not_take_is_a_failure(
             command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment
         )
         assert done.returncode == 3
-        assert {line[:38] for line in done.stderr.splitlines()} == {
+        assert [line[:38] for line in done.stderr.splitlines()] == [
             "quicpipe-lab: No space left on device;"
-        }
+        ]
         assert subprocess.run(command, stdout=full, stderr=full, env=environment).returncode == 3
         refused = [sys.executable, "-m", "quicpipe_lab", "scenario", "nonsense"]
         assert subprocess.run(refused, stderr=full, env=environment).returncode == 2
@@ -168,15 +175,26 @@ def test_whoever_stops_reading_does_not_change_the_outcome(
         assert subprocess.run(command, stdout=closed, stderr=closed, cwd=tmp_path).returncode == 0
 
 
-def test_what_the_terminal_cannot_show_changes_no_outcome() -> None:
-    """A folder's name, in a locale of ASCII alone."""
-    command = [sys.executable, "-m", "quicpipe_lab", "scenario", "nat-to-nat", "--backend", "sim"]
+@pytest.mark.parametrize(
+    ("locale", "shown"),
+    [
+        ({"PYTHONIOENCODING": "ascii"}, b"/L\\xe4ufe"),
+        # The locale C as it is, which Python takes for UTF-8 elsewhere.
+        ({"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}, "/Läufe".encode()),
+    ],
+    ids=["ascii", "C"],
+)
+def test_what_the_terminal_cannot_show_changes_no_outcome(
+    locale: dict[str, str], shown: bytes
+) -> None:
+    """A folder's name and the sign of microseconds, in a locale of ASCII alone."""
+    command = [sys.executable, "-m", "quicpipe_lab", "scenario", "public-to-nat"]
     with vanishing_folder() as folder:  # pytest's has a name that leaves no room in the line
         done = subprocess.run(
-            [*command, "--run-dir", folder / "Läufe"],
-            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+            [*command, "--backend", "sim", "--run-dir", folder / "Läufe"],
+            env={**os.environ, "PYTHONIOENCODING": "", **locale},
             capture_output=True,
-            text=True,
         )
-    assert done.returncode == 0
-    assert "/L\\xe4ufe" in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert shown in done.stdout
+    assert b"\\xb5s" in done.stdout
