@@ -11,6 +11,7 @@ import pytest
 
 from quicpipe_lab import cli
 from tests.folders import vanishing_folder
+from tests.small_disk import on_a_small_disk
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,8 +34,7 @@ def test_a_mistyped_command_names_those_for_people(capsys: pytest.CaptureFixture
 def test_a_full_disk_is_said_as_such(tmp_path: Path) -> None:
     """Not as a mistake of ours at a line of our code. The disk is a small one of its own."""
     command = f"{sys.executable} -m quicpipe_lab.cli scenario nat-to-nat --backend sim --run-dir"
-    script = f"mount -t tmpfs -o size=64k tmpfs {tmp_path} && exec {command} {tmp_path}/run"
-    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True)
+    done = on_a_small_disk(tmp_path, "64k", f"{command} run")
     assert done.stderr.splitlines()[-1].startswith(
         "quicpipe-lab: No space left on device; make room where runs are kept"
     )

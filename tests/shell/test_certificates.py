@@ -85,10 +85,11 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.netns
 def test_without_a_home_directory_it_says_what_to_do() -> None:
     """As in a container whose user is a number: nobody says then where home is."""
     stranger = ["unshare", "--user", "--map-user=54321"]
+    if subprocess.run([*stranger, "true"], capture_output=True).returncode != 0:
+        pytest.skip("needs a user namespace, of root's where nobody else may have one")
     command = [sys.executable, "-m", "quicpipe_lab", "relay", "--bind", "127.0.0.1:0"]
     known = {name: one for name, one in os.environ.items() if name not in ("HOME", "XDG_DATA_HOME")}
     done = subprocess.run([*stranger, *command], env=known, capture_output=True, text=True)

@@ -2,7 +2,6 @@
 
 import io
 import os
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from quicpipe_lab.errors import QuicpipeLabError, RemoteProtocolError
 from quicpipe_lab.protocol.wire import Envelope
 from quicpipe_lab.shell import oob
+from tests.small_disk import on_a_small_disk
 
 PACKET = b"\xc0\x00\x00\x00\x01\x08" + b"d" * 8 + b"\x0c" + b"s" * 12
 PACKET += bytes(1200 - len(PACKET))
@@ -62,11 +62,8 @@ def test_file_that_cannot_be_written_or_read(tmp_path: Path) -> None:
 @pytest.mark.netns
 def test_a_full_disk_has_nothing_left_of_it(tmp_path: Path) -> None:
     """The disk is a small one of its own."""
-    script = (
-        f"mount -t tmpfs -o size=4k tmpfs {tmp_path} && cd {tmp_path}"
-        f" && head -c 4096 /dev/zero >full; {sys.executable} -c '{_WRITE}'; ls"
-    )
-    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True)
+    script = f"head -c 4096 /dev/zero >full; {sys.executable} -c '{_WRITE}'; ls"
+    done = on_a_small_disk(tmp_path, "4k", script)
     assert done.stderr == "cannot write packet.json: No space left on device\n"
     assert done.stdout == "full\n"
 

@@ -28,6 +28,7 @@ from quicpipe_lab.model.scenario import Cut, Outcome, Restore, Scenario, Transfe
 from quicpipe_lab.model.topology import Host, Link, Nat, Relay, Topology
 from quicpipe_lab.shell.pcapng import read
 from tests.backends.netns.test_leaks import Caller
+from tests.small_disk import on_a_small_disk
 
 pytestmark = pytest.mark.netns
 
@@ -267,9 +268,8 @@ def test_what_is_killed_beside_the_programs_is_said_as_such(
 
 def test_a_program_that_a_full_disk_keeps_from_saying_why_is_spoken_for(tmp_path: Path) -> None:
     """There is room for the relay's log, and none for the accepter's."""
-    command = f"{' '.join(COMMAND)} nat-to-nat --run-dir {tmp_path}/run"
-    script = f"mount -t tmpfs -o size=16k tmpfs {tmp_path} && exec {command}"
-    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True)
+    command = f"{' '.join(COMMAND)} nat-to-nat --run-dir run"
+    done = on_a_small_disk(tmp_path, "16k", command)
     assert done.stderr.splitlines()[-1].startswith(
         "quicpipe-lab: the accept cannot run here; it could not say why: No space left on device"
     )
