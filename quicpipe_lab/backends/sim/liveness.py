@@ -4,6 +4,8 @@ A path is there while both peers reach the relay. It is also there while the rel
 both were direct before and nothing has happened to the way between them since.
 """
 
+from math import inf
+
 from quicpipe_lab.model.between import cut_point, link_upwards
 from quicpipe_lab.model.scenario import Outcome, Scenario
 from quicpipe_lab.protocol.port_search import SearchLimits
@@ -30,6 +32,7 @@ class Liveness:
         self._in_use: dict[str, str] = {}
         self._relayed_s: float | None = 0.0
         self._direct_s: float | None = None
+        self._disturbed_s = -inf
         self._searches = self._searches_before = 0
 
     def search_began(self) -> None:
@@ -37,14 +40,16 @@ class Liveness:
         self._searches += 1
 
     def cut(self, one: str, other: str, now: float, *, were_direct: bool) -> None:
-        """Two nodes were cut off from each other. ``were_direct``: both peers used that path."""
+        """Two nodes were cut off from each other. ``were_direct``: both peers used that path, or
+        thought so: that it has died is noticed only after a while."""
         self._searches_before = self._searches
         self._cuts[frozenset((one, other))] = cut_point(
             self._topology, one, other, in_use=self._in_use
         )
         if self._relayed_s is not None and not self._relay_is_reachable:
             self._relayed_s = None
-            self._direct_s = now if were_direct else None
+            is_alive = were_direct and now - self._disturbed_s >= LEAST_LIFE_S
+            self._direct_s = now if is_alive else None
         if not self._reach(*self._peers):
             self._direct_s = None
 
@@ -59,13 +64,13 @@ class Liveness:
         """A host uses another of its links."""
         self._searches_before = self._searches
         self._in_use[node] = link_upwards(self._topology, node, to).name
-        self._direct_s = None
+        self._direct_s, self._disturbed_s = None, now
         self._relayed_s = now if self._relay_is_reachable else None
 
     def disturb(self, now: float) -> None:
         """A router was rebooted, or the relay restarted."""
         self._searches_before = self._searches
-        self._direct_s = None
+        self._direct_s, self._disturbed_s = None, now
         if self._relayed_s is not None:
             self._relayed_s = now
 
