@@ -11,6 +11,9 @@ from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import Disturbance, PortSearched, RelayedBy, RunResult
 from quicpipe_lab.model.scenario import Outcome, Scenario
 
+_FILES = "files"
+_PADDING = 2
+
 
 class Watcher(AbstractContextManager["Watcher"], Protocol):
     """Shows a run while it goes on."""
@@ -97,19 +100,26 @@ def print_summary(result: RunResult) -> None:
     """Path, times, bytes, files: what a person wants to know at the end."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, _PADDING))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for name, value in summary_rows(result):
-        table.add_row(name, value)
+    rows = summary_rows(result)
+    for name, value in rows:
+        if name != _FILES:
+            table.add_row(name, Text(value))
     verdict = "as expected" if result.ok else f"NOT as expected ({result.expected})"
     colour = "green" if result.ok else "red"
     console.print(
         f"[bold {colour}]{result.scenario}: {result.outcome}, {verdict}[/]", soft_wrap=True
     )
     console.print(table)
+    if result.run_dir is not None:  # in one piece, to be copied
+        width = max(len(name) for name, _ in rows)
+        line = Text.assemble((_FILES.ljust(width + 2 * _PADDING), "bold"), result.run_dir)
+        console.print(line, soft_wrap=True)
 
 
 def summary_rows(result: RunResult) -> list[tuple[str, str]]:
@@ -139,7 +149,7 @@ def summary_rows(result: RunResult) -> list[tuple[str, str]]:
         lost = f", {result.capture.dropped:,} missed" if result.capture.dropped else ""
         rows.append(("capture", f"{result.capture.packets:,} packets{lost}"))
     if result.run_dir is not None:
-        rows.append(("files", result.run_dir))
+        rows.append((_FILES, result.run_dir))
     return rows
 
 

@@ -198,3 +198,12 @@ def test_what_the_terminal_cannot_show_changes_no_outcome(
     assert done.returncode == 0, done.stderr
     assert shown in done.stdout
     assert b"\\xb5s" in done.stdout
+
+
+def test_a_runs_folder_can_be_copied_however_long_its_name_is(tmp_path: Path) -> None:
+    run_dir = tmp_path / ("long-" * 30)
+    command = [sys.executable, "-m", "quicpipe_lab", "scenario", "same-nat", "--backend", "sim"]
+    done = subprocess.run(
+        [*command, "--run-dir", run_dir], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1].endswith(f" {run_dir}")
