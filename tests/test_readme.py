@@ -91,3 +91,4 @@ def test_the_example_of_a_scenario_ends_as_it_says(tmp_path: Path) -> None:
     scenario = resources.find_scenario(str(tmp_path / "mine.toml"))
     result = run(scenario, backend="sim", run_dir=tmp_path / "run")
     assert result.ok, result.failure
+    assert [one.what for one in result.disturbed] == ["cut", "restored"]

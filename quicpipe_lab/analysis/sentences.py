@@ -30,6 +30,7 @@ _SENTENCES = {
     "switched": "{host} uses its link to {to} from now on",
     "relay-restarted": "killed the relay and started it anew",
     "attacked": "a stranger sends what is not his to send: {kind}",
+    "missed": "never did the {do} that was due after {at_s:g} s: the steps were done before",
     "relay-lost": "lost the relay: {problem}",
     "relay-refused": "was refused by the relay: {problem}",
     "failed": "FAILED: {problem}",

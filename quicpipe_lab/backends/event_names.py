@@ -22,6 +22,7 @@ _LAB = (
     "relay-restarted",
     "attacked",
     "steps-done",
+    "missed",
     "failed",
     "link-counters",
     "lab-down",

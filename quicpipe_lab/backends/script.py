@@ -19,6 +19,7 @@ from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.link_model import LinkCounters
 from quicpipe_lab.model.nat_certificate import Certificate
 from quicpipe_lab.model.scenario import Outcome, Scenario
+from quicpipe_lab.model.scenario_data import STEP_NAMES
 
 START_WITHIN_S = 15.0
 """For each program to come up, on a machine that is busy with other things."""
@@ -148,6 +149,7 @@ class Script:
         self._record = journal.record
         self._stage = stage
         self._broken: str | None = None
+        self._to_come: set[int] = set()
         self._progress_s = 0.0
 
     def play(self) -> None:
@@ -158,8 +160,9 @@ class Script:
         """Begin, walk the steps, end."""
         try:
             self._stage.begin()
-            for one in self.scenario.meanwhile:
-                self._stage.alarm(one.at_s, partial(self._meddle, one))
+            for index, one in enumerate(self.scenario.meanwhile):
+                self._to_come.add(index)
+                self._stage.alarm(one.at_s, partial(self._meddle, index, one))
             yield from self._wait(
                 lambda: all(self._journal.last(peer, "connected") for peer in self._peers),
                 self.scenario.connect_within_s + self.scenario.oob_delay_s,
@@ -168,6 +171,7 @@ class Script:
             for step in self.scenario.steps:
                 yield from self._take_step(step)
             self.note("steps-done")
+            self._note_missed()
             yield from self._end_actors()
         except (RunFailedError, EchoMismatchError) as error:
             self._record.failure, self._record.broken = str(error), error.invariant
@@ -272,13 +276,20 @@ class Script:
                 self._change(step)
                 yield from self._relay_ready()
 
-    def _meddle(self, one: model.Meanwhile) -> None:
+    def _meddle(self, index: int, one: model.Meanwhile) -> None:
         """Beside the steps. Programs that take their leave are left in peace."""
         if self.is_ending:
             return
+        self._to_come.discard(index)
         self._change(one.step)
         if isinstance(one.step, model.Cut) and one.for_s is not None:
             self._stage.alarm(one.for_s, partial(self._change, model.Restore(one.step.between)))
+
+    def _note_missed(self) -> None:
+        """What was to be done beside the steps, and later than the last of them."""
+        for index in sorted(self._to_come):
+            one = self.scenario.meanwhile[index]
+            self.note("missed", do=STEP_NAMES[type(one.step)], at_s=one.at_s)
 
     def _change(self, step: model.Step) -> None:
         """A step that takes no time."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from quicpipe_lab import simulate
+from quicpipe_lab.analysis.sentences import sentence
 from quicpipe_lab.backends.matrix import Cell
 from quicpipe_lab.backends.sim.backend import SimBackend
 from quicpipe_lab.errors import ScenarioError, UnsupportedBehaviorError
@@ -16,6 +17,7 @@ from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import (
     Cut,
     Idle,
+    Meanwhile,
     Outcome,
     Reboot,
     RestartRelay,
@@ -141,3 +143,22 @@ def test_what_a_relay_did_not_pass_on_after_a_switch_is_no_congestion(
 def test_steps_that_cannot_be(step: Step, where: str) -> None:
     with pytest.raises(ScenarioError, match=where):
         scenario(NatBehavior(), step)
+
+
+def test_what_was_due_after_the_last_step_is_said_to_be_missed(tmp_path: Path) -> None:
+    """Nothing takes time on plain cables, but on a kernel: there the same might come in time."""
+    meanwhile = (
+        Meanwhile(0.3, Cut(("alice", "bob")), for_s=1.0),
+        Meanwhile(0.0, Reboot("nat-a")),
+        Meanwhile(1.0, RestartRelay()),
+    )
+    one = replace(scenario(NatBehavior(), DIRECT), meanwhile=meanwhile)
+    result, events = run(one, tmp_path)
+    assert [one.what for one in result.disturbed] == ["rebooted"]
+    missed = [event for event in events if event.name == "missed"]
+    assert [event.data for event in missed] == [
+        {"do": "cut", "at_s": 0.3},
+        {"do": "restart-relay", "at_s": 1.0},
+    ]
+    due = "never did the cut that was due after 0.3 s: the steps were done before"
+    assert sentence(missed[0]) == due
