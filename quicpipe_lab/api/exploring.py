@@ -23,8 +23,7 @@ def explore(
 
     ``first_seed``: the first of them, by default the scenario's own.
 
-    ``jobs``: by default all happens in this process. Several processes (None: as many as cores)
-    import the caller's main module anew, which a script has to be ready for.
+    ``jobs``: by default all happens in this process; None is as many processes as cores.
     """
     file = None if file is None else Path(file)
     return backend.explore(

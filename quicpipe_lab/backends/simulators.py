@@ -8,6 +8,7 @@ it is importing when it is interrupted.
 import gc
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -45,7 +46,7 @@ class Simulators(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Which starts a worker, where there may be one more."""
-        with signals_held():
+        with signals_held(), _main_unseen():
             return super().submit(fn, *args, **kwargs)
 
     def __exit__(
@@ -86,6 +87,21 @@ def signals_held() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number in came:
             signal.raise_signal(number)
+
+
+@contextmanager
+def _main_unseen() -> Iterator[None]:
+    """A process that starts within the block does not import the caller's main module. It needs
+    nothing of it, and of a script that does not ask for its ``__name__`` it would begin all anew.
+    """
+    main = vars(sys.modules["__main__"])
+    seen = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+    main["__spec__"] = None
+    main.pop("__file__", None)
+    try:
+        yield
+    finally:
+        main.update(seen)
 
 
 def _block(signals: list[Any]) -> set[Any] | None:

@@ -73,3 +73,26 @@ def test_ended_by_a_signal_to_all_of_it(
     assert mapped
     left = {str(one.stat().st_ino) for one in Path("/dev/shm").iterdir()}
     assert left.isdisjoint(mapped)
+
+
+UNGUARDED = """
+from quicpipe_lab import explore, matrix
+print(len(matrix("home", "home", trials=2, backend="sim").results))
+print(len(explore("nat-to-nat", seeds=2, jobs=2).trials))
+"""
+
+
+@pytest.mark.parametrize("is_file", [True, False], ids=["file", "standard-input"])
+def test_a_script_that_asks_for_no_name_is_not_run_by_workers(
+    is_file: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    done = subprocess.run(
+        [sys.executable, "script.py" if is_file else "-"],
+        input=UNGUARDED,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n2\n", "")
