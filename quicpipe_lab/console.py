@@ -135,9 +135,9 @@ def summary_rows(result: RunResult) -> list[tuple[str, str]]:
     for name, rtt in (("relayed", rtts.relayed), ("direct", rtts.direct)):
         if rtt is not None:
             rows.append((f"round trip, {name}", f"{1000 * rtt:.2f} ms"))
-    rows.append(
-        ("bytes", f"{result.bytes.relayed:,} relayed, {result.bytes.direct:,} direct (on the wire)")
-    )
+    if result.has_bytes:
+        moved = result.bytes
+        rows.append(("bytes", f"{moved.relayed:,} relayed, {moved.direct:,} direct (on the wire)"))
     if result.relayed_by is not None and result.relayed_by.filter is not None:
         rows.append(("relayed by", _relayed_by(result.relayed_by)))
     rows.append(("data checked", f"{result.transferred_bytes:,} bytes each way"))

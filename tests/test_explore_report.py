@@ -86,6 +86,7 @@ def test_what_is_found_is_said_also_where_the_disk_is_full(
     [
         (["nowhere"], 2, "there is no scenario 'nowhere'"),
         (["relayed", "--seeds", "0"], 2, "0 is not 1 or more"),
+        (["relayed", "--seeds", str(2**64 + 1)], 2, f"seeds: is 1 to {2**64}, not "),
         (["relayed", "--jobs", "x"], 2, "invalid positive value: 'x'"),
         (["relayed", "--first-seed", "x"], 2, "invalid int value: 'x'"),
         (["relayed", "--first-seed", str(2**63)], 2, "first_seed: is "),

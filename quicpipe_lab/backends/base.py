@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from quicpipe_lab.backends.sole_use import sole_use
 from quicpipe_lab.errors import BackendUnavailableError, ScenarioError
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import RunResult
@@ -123,13 +124,16 @@ def run_in(
 
     The first stands there from the beginning: a run that is killed can still be looked at.
     """
-    try:
-        (directory / "result.json").unlink(missing_ok=True)
-        (directory / "scenario.json").write_text(dump_scenario(scenario), encoding="utf-8")
-    except OSError as error:
-        raise ScenarioError("run_dir", f"cannot write in {directory}: {error.strerror}") from None
-    result = backend.run(scenario, directory, observe, certify=certify, stop_fd=stop_fd)
-    (directory / "result.json").write_text(result.dumps() + "\n", encoding="utf-8")
+    with sole_use(directory):
+        try:
+            (directory / "result.json").unlink(missing_ok=True)
+            (directory / "scenario.json").write_text(dump_scenario(scenario), encoding="utf-8")
+        except OSError as error:
+            raise ScenarioError(
+                "run_dir", f"cannot write in {directory}: {error.strerror}"
+            ) from None
+        result = backend.run(scenario, directory, observe, certify=certify, stop_fd=stop_fd)
+        (directory / "result.json").write_text(result.dumps() + "\n", encoding="utf-8")
     return result
 
 

@@ -142,8 +142,9 @@ def explore(
 
     Raises ScenarioError, UnsupportedBehaviorError.
     """
-    seeds, jobs = whole("seeds", seeds, 1), jobs if jobs is None else whole("jobs", jobs, 1)
     least, most = SEEDS
+    seeds = whole("seeds", whole("seeds", seeds, 1), 1, most - least + 1)  # so many there are
+    jobs = jobs if jobs is None else whole("jobs", jobs, 1)
     first_seed = scenario.seed if first_seed is None else first_seed
     first_seed = whole("first_seed", first_seed, least, most - seeds + 1)
     scenario = scenario_file.as_read(replace(scenario, seed=first_seed))

@@ -94,8 +94,8 @@ def _main_unseen() -> Iterator[None]:
     """A process that starts within the block does not import the caller's main module. It needs
     nothing of it, and of a script that does not ask for its ``__name__`` it would begin all anew.
     """
-    main = vars(sys.modules["__main__"])
-    seen = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+    main: dict[str, Any] = vars(sys.modules["__main__"])
+    seen: dict[str, Any] = {name: main[name] for name in ("__spec__", "__file__") if name in main}
     main["__spec__"] = None
     main.pop("__file__", None)
     try:

@@ -164,6 +164,13 @@ class RunResult:
         return self
         yield
 
+    @property
+    def has_bytes(self) -> bool:
+        """Whether ``bytes`` were counted: the dialer tells them at its end, which a run that fails
+        does not wait for."""
+        told = self.bytes.relayed or self.bytes.direct
+        return self.outcome is not Outcome.FAILED or bool(told)
+
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary that ``json.dumps`` takes as it is."""
         return dataclasses.asdict(self)

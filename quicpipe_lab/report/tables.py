@@ -70,7 +70,7 @@ def _paths(result: RunResult | None) -> Table:
         ):
             if size or rtt_s is not None:
                 least = "" if rtt_s is None else duration(rtt_s)
-                rows.append([name, amount(size), least])
+                rows.append([name, amount(size) if result.has_bytes else "not told", least])
     return Table("Paths", ["path", "carried", "least round trip"], rows)
 
 

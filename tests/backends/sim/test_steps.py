@@ -9,7 +9,9 @@ from quicpipe_lab import simulate
 from quicpipe_lab.analysis.sentences import sentence
 from quicpipe_lab.backends.matrix import Cell
 from quicpipe_lab.backends.sim.backend import SimBackend
+from quicpipe_lab.console import summary_rows
 from quicpipe_lab.errors import ScenarioError, UnsupportedBehaviorError
+from quicpipe_lab.evidence import open_run
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.nat import FilteringBehavior, MappingBehavior, NatBehavior
@@ -28,7 +30,9 @@ from quicpipe_lab.model.scenario import (
     WaitFor,
     Xdp,
 )
+from quicpipe_lab.model.scenario_data import dump_scenario
 from quicpipe_lab.model.topology import CORE, Link, Topology
+from quicpipe_lab.report.tables import tables
 from quicpipe_lab.resources import find_topology
 
 DIRECT, RELAYED = WaitFor(path=Outcome.DIRECT), WaitFor(path=Outcome.RELAYED)
@@ -162,3 +166,15 @@ def test_what_was_due_after_the_last_step_is_said_to_be_missed(tmp_path: Path) -
     ]
     due = "never did the cut that was due after 0.3 s: the steps were done before"
     assert sentence(missed[0]) == due
+
+
+def test_a_run_that_fails_does_not_say_that_nothing_was_sent(tmp_path: Path) -> None:
+    """Nobody asked the dialer what it had counted."""
+    one = scenario(NatBehavior(), DIRECT, Transfer(100_000), WaitFor(event="direct-silent"))
+    result, _ = run(one, tmp_path)
+    assert (result.outcome, result.transferred_bytes) == (Outcome.FAILED, 100_000)
+    assert "bytes" not in dict(summary_rows(result))
+    (tmp_path / "scenario.json").write_text(dump_scenario(one))
+    (tmp_path / "result.json").write_text(result.dumps())
+    (paths,) = [each for each in tables(open_run(tmp_path).run, ()) if each.title == "Paths"]
+    assert [row[1] for row in paths.rows] == ["not told"]
