@@ -353,9 +353,7 @@ class Script:
         elif step.path is not None:
             direct = step.path is Outcome.DIRECT
             yield from self._wait(
-                lambda: self._all_direct(direct),
-                step.within_s,
-                f"both peers to use the {step.path} path",
+                lambda: self._all_direct(direct), step.within_s, model.in_use(step.path)
             )
 
     @property

@@ -86,6 +86,11 @@ class WaitFor:
             object.__setattr__(self, "path", _choice("path", Outcome, self.path))
 
 
+def in_use(path: Outcome) -> str:
+    """What a run waits for with ``path``; one that does so in vain says it in its failure."""
+    return f"both peers to use the {path} path"
+
+
 @dataclass(frozen=True, slots=True)
 class Cut:
     """Nothing passes any more between two nodes, at the router where their ways part.

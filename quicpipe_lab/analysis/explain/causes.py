@@ -149,13 +149,17 @@ SENTENCES: Mapping[Cause, str] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a run ended and why. ``details``: the facts that the sentence names, as text."""
+    """How a run ended and why. ``details``: the facts that the sentence names, as text.
+    ``in_vain``: what the run said when it gave up, where the cause is that of what it missed."""
 
     outcome: Outcome
     cause: Cause
     details: Mapping[str, str] = field(default_factory=dict)
+    in_vain: str = ""
 
     @property
     def sentence(self) -> str:
         """In one sentence."""
-        return f"{self.outcome}, because {SENTENCES[self.cause].format_map(self.details)}."
+        before = self.in_vain and f"{self.in_vain}: "
+        why = SENTENCES[self.cause].format_map(self.details)
+        return f"{self.outcome}, because {before}{why}."

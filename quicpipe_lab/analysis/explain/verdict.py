@@ -15,7 +15,7 @@ from quicpipe_lab.model.nat import (
     MappingBehavior,
 )
 from quicpipe_lab.model.prediction import predict
-from quicpipe_lab.model.scenario import Outcome
+from quicpipe_lab.model.scenario import Outcome, in_use
 from quicpipe_lab.model.topology import Firewall
 from quicpipe_lab.traffic.routers import DropCause
 
@@ -30,7 +30,8 @@ def judge(facts: Facts) -> Verdict:
     result = facts.run.result
     outcome = Outcome.FAILED if result is None else result.outcome
     if outcome is Outcome.FAILED:
-        return why_failed(facts)
+        verdict = why_failed(facts)
+        return _why_not_direct(facts, verdict) if verdict.cause is Cause.FAILED else verdict
     return why_direct(facts) if outcome is Outcome.DIRECT else _why_relayed(facts)
 
 
@@ -39,6 +40,15 @@ def _why_relayed(facts: Facts) -> Verdict:
         if (verdict := reason(facts)) is not None:
             return verdict
     return _relayed(Cause.RELAYED, why=_theory(facts))
+
+
+def _why_not_direct(facts: Facts, verdict: Verdict) -> Verdict:
+    """A run that waited for the direct path in vain was relayed, and has the cause of that."""
+    problem = verdict.details["problem"]
+    if in_use(Outcome.DIRECT) not in problem:
+        return verdict
+    relayed = _why_relayed(facts)
+    return Verdict(Outcome.FAILED, relayed.cause, relayed.details, in_vain=problem)
 
 
 def _theory(facts: Facts) -> str:
@@ -60,12 +70,13 @@ def _not_tried(facts: Facts) -> Verdict | None:
         return _relayed(Cause.NOT_TRIED, why="neither side had begun to punch when the run ended")
     after = facts.run.scenario.direct_after_bytes
     result = facts.run.result
-    moved = 0 if result is None else result.bytes.relayed
-    if moved < after:
+    if result is None or not result.has_bytes:
+        why = f"it was to begin after {after} bytes" if after else ""
+    elif (moved := result.bytes.relayed) < after:
         why = f"it was to begin after {after} bytes, and {moved} were moved"
     else:
-        why = "the peers did not exchange candidates"
-    return _relayed(Cause.NOT_TRIED, why=why)
+        why = ""
+    return _relayed(Cause.NOT_TRIED, why=why or "the peers did not exchange candidates")
 
 
 _BREAKING = ("cut", "rebooted", "switched")

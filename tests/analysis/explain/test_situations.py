@@ -255,6 +255,26 @@ def test_what_only_the_events_or_the_result_tell() -> None:
         assert [row.node for row in rows] == [event.node for event in run.events]
 
 
+@pytest.mark.parametrize(
+    ("name", "after_bytes", "cause", "words"),
+    [
+        ("symmetric-to-symmetric", 0, Cause.BOTH_MAPPINGS_DEPEND, "both NATs map per destination"),
+        ("nat-to-nat", 10**6, Cause.NOT_TRIED, "it was to begin after 1000000 bytes."),
+        ("ipv4-to-ipv6", 0, Cause.RELAYED, "the relay alone speaks both families."),
+    ],
+)
+def test_a_direct_path_waited_for_in_vain_has_its_cause(
+    name: str, after_bytes: int, cause: Cause, words: str
+) -> None:
+    steps = (WaitFor(path=Outcome.DIRECT, within_s=2.0),)
+    given = replace(resources.find_scenario(name), steps=steps, direct_after_bytes=after_bytes)
+    verdict = verdict_on(play(given))
+    assert (verdict.outcome, verdict.cause) == (Outcome.FAILED, cause)
+    vain = "failed, because waited in vain for both peers to use the direct path (2 s): "
+    assert verdict.sentence.startswith(vain)
+    assert words in verdict.sentence
+
+
 def test_every_cause_has_a_sentence() -> None:
     assert set(SENTENCES) == set(Cause)
 
