@@ -183,3 +183,14 @@ def test_what_is_to_be_typed_can_be_typed_whatever_the_directory_is_called(tmp_p
     assert shlex.split(again) == ["quicpipe-lab", "scenario", f"{run_dir}/scenario.json"]
     (why_so,) = (one for one in commands if one.startswith("quicpipe-lab explain"))
     assert shlex.split(why_so) == ["quicpipe-lab", "explain", str(run_dir)]
+
+
+def test_so_can_what_goes_on_with_a_matrix(tmp_path: Path) -> None:
+    run_dir = tmp_path / "it's a <b>matrix; true"
+    run_dir.mkdir()
+    told = {"row": "a", "column": "b", "trial": 0, "outcome": "direct", "expected": None}
+    cell = {**told, "direct_s": 0.5, "failure": None, "search": None}
+    (run_dir / "cells.jsonl").write_text(json.dumps(cell) + "\n")
+    text = page.write(run_dir, None).read_text()
+    (again,) = (html.unescape(one) for one in re.findall("<code>(.*?)</code>", text))
+    assert shlex.split(again) == ["quicpipe-lab", "matrix", "--run-dir", str(run_dir)]
