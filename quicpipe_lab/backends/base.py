@@ -28,6 +28,12 @@ _BACKENDS = {
     "sim": "quicpipe_lab.backends.sim.backend",
 }
 NAMES = (AUTO, *_BACKENDS)
+_RESULT = "result.json"
+_OF_A_RUN = (
+    *(_RESULT, "capture.pcapng", "keys.log", "qlog/*.qlog"),
+    *("capture.spool", "keys/*.log"),  # until then, on the kernel
+)
+"""What stands in a run's folder when it is over; events are written from the beginning."""
 
 
 class Backend(Protocol):
@@ -125,16 +131,27 @@ def run_in(
     The first stands there from the beginning: a run that is killed can still be looked at.
     """
     with sole_use(directory):
-        try:
-            (directory / "result.json").unlink(missing_ok=True)
-            (directory / "scenario.json").write_text(dump_scenario(scenario), encoding="utf-8")
-        except OSError as error:
-            raise ScenarioError(
-                "run_dir", f"cannot write in {directory}: {error.strerror}"
-            ) from None
+        leave_scenario(scenario, directory)
         result = backend.run(scenario, directory, observe, certify=certify, stop_fd=stop_fd)
-        (directory / "result.json").write_text(result.dumps() + "\n", encoding="utf-8")
+        leave_result(result, directory)
     return result
+
+
+def leave_scenario(scenario: Scenario, directory: Path) -> None:
+    """What is run, at its beginning, in place of what another run has left there. Raises
+    ScenarioError where nothing can be written."""
+    try:
+        for pattern in _OF_A_RUN:
+            for file in directory.glob(pattern):
+                file.unlink()
+        (directory / "scenario.json").write_text(dump_scenario(scenario), encoding="utf-8")
+    except OSError as error:
+        raise ScenarioError("run_dir", f"cannot write in {directory}: {error.strerror}") from None
+
+
+def leave_result(result: RunResult, directory: Path) -> None:
+    """What came of it."""
+    (directory / _RESULT).write_text(result.dumps() + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,17 @@ def test_a_folder_is_one_runs_at_a_time(backend: str, tmp_path: Path) -> None:
     assert run(SCENARIO, backend="sim", run_dir=tmp_path).ok  # one after the other
 
 
-def test_a_run_that_is_given_up_leaves_its_folder(tmp_path: Path) -> None:
+def test_a_run_that_is_given_up_leaves_its_folder_and_nothing_of_the_one_before(
+    tmp_path: Path,
+) -> None:
     def give_up(_: Event) -> None:
         raise KeyboardInterrupt
 
+    assert run(SCENARIO, backend="sim", run_dir=tmp_path).ok
+    files = set(tmp_path.rglob("*"))
     with pytest.raises(KeyboardInterrupt):
         run(SCENARIO, backend="sim", run_dir=tmp_path, observe=give_up)
+    left = sorted(one.name for one in tmp_path.rglob("*"))
+    assert left == ["events.jsonl", "qlog", "scenario.json"]
     assert run(SCENARIO, backend="sim", run_dir=tmp_path).ok
+    assert set(tmp_path.rglob("*")) == files

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import SupportsFloat
 
+from quicpipe_lab.backends.base import leave_result, leave_scenario
 from quicpipe_lab.backends.event_names import event_names
 from quicpipe_lab.backends.script import Wait
 from quicpipe_lab.backends.sim.backend import SimBackend, SimRun
@@ -195,6 +196,8 @@ class Simulation:
             raise LocalProtocolError(f"no event{of} is called {name!r}{which}")
 
     def _begin(self) -> None:
+        if self._run_dir is not None:
+            leave_scenario(self.scenario, self._run_dir)
         self._run = SimRun(
             SimBackend(capture=self._run_dir is not None, qlog=self._run_dir is not None),
             self.scenario,
@@ -243,6 +246,8 @@ class Simulation:
             self._wait = resume()
         except StopIteration:
             self._is_complete = True
+            if self._run_dir is not None:
+                leave_result(self._run.result(), self._run_dir)
 
 
 def _check_time(time_s: float) -> None:

@@ -12,6 +12,7 @@ from quicpipe_lab.backends import base
 from quicpipe_lab.backends.event_names import event_names
 from quicpipe_lab.backends.sim.simulation import Simulation
 from quicpipe_lab.errors import LocalProtocolError, ScenarioError
+from quicpipe_lab.evidence import open_run
 from quicpipe_lab.model.event import PEER_EVENTS, name_of
 from quicpipe_lab.protocol.direct_states import State
 from quicpipe_lab.protocol.endpoint import Endpoint
@@ -56,8 +57,11 @@ def test_to_an_event_and_back(tmp_path: Path) -> None:
         assert again == changed
         assert simulation.run_until("port-search-started") is None
         assert simulation.is_over
-        assert simulation.run().ok
-    assert (tmp_path / "capture.pcapng").exists()
+        result = simulation.run()
+        assert result.ok
+    found = open_run(tmp_path)
+    assert (found.warnings, found.run.result) == ((), result)
+    assert found.frames
 
 
 @pytest.mark.parametrize(
