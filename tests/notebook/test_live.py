@@ -149,6 +149,19 @@ def test_every_topology_has_its_board(name: str) -> None:
     assert {f"reboot {node.name}" for node in topology.of_kind(Nat)} <= set(keys)
 
 
+def test_a_link_that_stands_by_is_on_the_board() -> None:
+    topology = find_topology("phone-and-home")
+    shown = board(topology)
+    assert {("nat-a", "alice"), ("carrier", "alice")} <= {tuple(one) for one in shown["links"]}
+    cuts = {one.key: one.nodes for one in switches(topology) if "alice" in one.nodes}
+    assert cuts == {"cut alice": ("nat-a", "alice"), "cut alice/carrier": ("carrier", "alice")}
+    (detail,) = (one["detail"] for one in shown["nodes"] if one["name"] == "alice")
+    wifi, lte = topology.links_of("alice")
+    assert detail == f"{wifi.lower_address}, {lte.lower_address}"
+    (moved,) = hops(topology, [Arrival("alice", "carrier", b"")])
+    assert (moved["from"], moved["to"]) == ("carrier", "alice")
+
+
 def test_packets_are_told_apart() -> None:
     topology = find_topology("two-homes")
     relay, far = b"\xc6\x12\x00\x06", b"\xc6\x12\x00\x0e"

@@ -17,10 +17,12 @@ from quicpipe_lab import resources
 from quicpipe_lab.analysis.explain import why
 from quicpipe_lab.analysis.plots import style
 from quicpipe_lab.cli import main
+from quicpipe_lab.evidence import open_run
 from quicpipe_lab.model.scenario_data import dump_scenario
 from quicpipe_lab.pictures import PICTURES
 from quicpipe_lab.report import page
 from quicpipe_lab.report.svg import css_variables
+from quicpipe_lab.report.tables import tables
 from tests.real_runs import Runs
 from tests.report.browser import visit
 
@@ -183,6 +185,14 @@ def test_what_is_to_be_typed_can_be_typed_whatever_the_directory_is_called(tmp_p
     assert shlex.split(again) == ["quicpipe-lab", "scenario", f"{run_dir}/scenario.json"]
     (why_so,) = (one for one in commands if one.startswith("quicpipe-lab explain"))
     assert shlex.split(why_so) == ["quicpipe-lab", "explain", str(run_dir)]
+
+
+def test_the_table_of_links_has_those_that_stand_by(tmp_path: Path) -> None:
+    scenario = resources.find_scenario("handover")
+    (tmp_path / "scenario.json").write_text(dump_scenario(scenario))
+    run = open_run(tmp_path).run
+    (links,) = (one for one in tables(run, []) if one.title == "Links")
+    assert {"nat-a to alice", "carrier to alice"} <= {row[0] for row in links.rows}
 
 
 def test_so_can_what_goes_on_with_a_matrix(tmp_path: Path) -> None:
