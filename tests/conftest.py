@@ -15,7 +15,13 @@ NEEDS = {
 }
 """Marker to capabilities."""
 
-PROGRAMS = {"browser": ("chromium", "chromium"), "ping": ("ping", "iputils-ping")}
+PROGRAMS = {
+    "browser": ("chromium", "chromium"),
+    "coturn": ("turnserver", "coturn"),
+    "nft": ("nft", "nftables"),
+    "ping": ("ping", "iputils-ping"),
+    "tshark": ("tshark", "tshark"),
+}
 """Marker to a program, and the Debian package that brings it."""
 
 REQUIRED = {name for name in os.environ.get("QUICPIPE_LAB_REQUIRE", "").split(",") if name}

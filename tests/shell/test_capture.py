@@ -1,7 +1,6 @@
 """The capture, recorded from real interfaces and read back by programs that are not ours."""
 
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -121,7 +120,7 @@ def test_scapy_reads_names_times_and_frames(everything: Scene) -> None:
 
 
 @pytest.mark.netns
-@pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
+@pytest.mark.tshark
 def test_tshark_reads_names_times_and_frames(everything: Scene) -> None:
     fields = ["frame.interface_name", "frame.time_epoch", "frame.len", "frame.packet_flags"]
     wanted = [part for field in fields for part in ("-e", field)]

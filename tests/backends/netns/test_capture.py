@@ -21,10 +21,7 @@ from quicpipe_lab.model.scenario import Outcome, Transfer, WaitFor
 from quicpipe_lab.model.topology import Nat
 from quicpipe_lab.shell.pcapng import read
 
-pytestmark = [
-    pytest.mark.netns,
-    pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
-]
+pytestmark = [pytest.mark.netns, pytest.mark.tshark]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """IPv6 beside IPv4: routed behind a firewall, NPTv6, NAT66, and none; real sockets."""
 
-import shutil
 import socket
 from ipaddress import IPv6Address
 
@@ -120,7 +119,7 @@ def test_a_cut_cuts_both(lab: Lab, sockets: Sockets) -> None:
     assert seen_by(server, inside)[0] == address("a-routed")
 
 
-@pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed (package nftables)")
+@pytest.mark.nft
 def test_kernel_has_what_the_text_says(lab: Lab) -> None:
     for name in ("routed", "open", "prefix", "masks", "office"):
         node = TOPOLOGY.by_name[name]

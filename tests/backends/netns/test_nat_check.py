@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -216,9 +215,8 @@ def _coturn(lab: Lab, folder: Path) -> Iterator[None]:
         server.wait(DEADLINE_S)
 
 
+@pytest.mark.coturn
 def test_our_prober_says_the_same_of_coturn_and_of_our_own_server(tmp_path: Path) -> None:
-    if shutil.which("turnserver") is None:
-        pytest.skip("coturn is not installed; apt-get install coturn")
     behaviors = {
         "eim-adf": NatBehavior(EIM, ADF),
         "adm-apdf": NatBehavior(ADM, APDF),

@@ -1,6 +1,5 @@
 """What passes a NAT besides the nine cells: other protocols, other NATs, and time."""
 
-import shutil
 import socket
 import struct
 import time
@@ -121,7 +120,7 @@ def test_no_hairpin(sockets: Sockets) -> None:
     assert neighbour.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
 
-@pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed (package nftables)")
+@pytest.mark.nft
 def test_a_port_that_another_mapping_has_is_not_shared(lab: Lab, sockets: Sockets) -> None:
     """Where the kernel's random choice hits one, the datagram is lost and the next draws again."""
 

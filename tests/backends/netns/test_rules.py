@@ -1,7 +1,6 @@
 """A NAT's rules in their readable form, and that the kernel gets what they say."""
 
 import itertools
-import shutil
 
 import pytest
 
@@ -131,7 +130,7 @@ def test_cuts() -> None:
 
 
 @pytest.mark.netns
-@pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed (package nftables)")
+@pytest.mark.nft
 def test_kernel_has_what_the_text_says() -> None:
     """The encoder against the language's own compiler: both leave the same rules in the kernel."""
     behaviors = [*filter(_is_plain_nft, ALL_BEHAVIORS), PLAIN_LINUX, OVERLOADING, REFUSING]
