@@ -26,4 +26,6 @@ def vanishing_folder() -> Iterator[Path]:
         start_new_session=True,
     ) as keeper:
         assert keeper.stdout is not None
-        yield Path(keeper.stdout.readline().rstrip("\n"))
+        name = keeper.stdout.readline().rstrip("\n")
+        assert name, "mktemp made no folder"  # or the working directory would be taken for it
+        yield Path(name)

@@ -28,7 +28,7 @@ _BACKENDS = {
     "sim": "quicpipe_lab.backends.sim.backend",
 }
 NAMES = (AUTO, *_BACKENDS)
-_RESULT = "result.json"
+_SCENARIO, _RESULT = "scenario.json", "result.json"
 _OF_A_RUN = (
     *(_RESULT, "capture.pcapng", "keys.log", "qlog/*.qlog"),
     *("capture.spool", "keys/*.log"),  # until then, on the kernel
@@ -141,10 +141,11 @@ def leave_scenario(scenario: Scenario, directory: Path) -> None:
     """What is run, at its beginning, in place of what another run has left there. Raises
     ScenarioError where nothing can be written."""
     try:
-        for pattern in _OF_A_RUN:
-            for file in directory.glob(pattern):
-                file.unlink()
-        (directory / "scenario.json").write_text(dump_scenario(scenario), encoding="utf-8")
+        if (directory / _SCENARIO).exists():  # else they are somebody else's
+            for pattern in _OF_A_RUN:
+                for file in directory.glob(pattern):
+                    file.unlink()
+        (directory / _SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
     except OSError as error:
         raise ScenarioError("run_dir", f"cannot write in {directory}: {error.strerror}") from None
 

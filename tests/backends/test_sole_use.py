@@ -44,3 +44,11 @@ def test_a_run_that_is_given_up_leaves_its_folder_and_nothing_of_the_one_before(
     assert left == ["events.jsonl", "qlog", "scenario.json"]
     assert run(SCENARIO, backend="sim", run_dir=tmp_path).ok
     assert set(tmp_path.rglob("*")) == files
+
+
+def test_what_is_in_a_folder_that_is_no_runs_stays(tmp_path: Path) -> None:
+    theirs = tmp_path / "keys" / "theirs.log"
+    theirs.parent.mkdir()
+    theirs.touch()
+    assert run(SCENARIO, backend="sim", run_dir=tmp_path).ok
+    assert theirs.exists()
