@@ -38,12 +38,13 @@ class View:
     """What becomes a Sight; ``host`` and ``second`` are namespaces, as open files.
 
     ``nat64``: the hosts have no IPv4 of their own, and look through a NAT64. ``by_address``: they
-    have several links, of which an address chooses one.
+    have several links, of which an address chooses one. ``timing``: see Sight.
     """
 
     outermost: str
     host: int
     inside_host: str
+    timing: Timing | str
     second: int | None = None
     second_host: str = ""
     lifetime_s: float | None = None
@@ -64,12 +65,11 @@ class View:
 @dataclass(frozen=True)
 class Job:
     """``server``: the namespace that has all ``addresses``, two of each family that views look
-    over. ``timing``: as timing_for has it."""
+    over."""
 
     server: int
     addresses: Sequence[tuple[str, str]]
     views: dict[str, View]
-    timing: Timing | None
 
     def dumps(self) -> str:
         """For the program's argument."""
@@ -79,9 +79,11 @@ class Job:
     def loads(cls, text: str) -> "Job":
         """The inverse of dumps."""
         data: dict[str, Any] = json.loads(text)
-        views = {name: View(**view) for name, view in data.pop("views").items()}
-        timing = data.pop("timing")
-        return cls(**data, views=views, timing=Timing(**timing) if timing else None)
+        views: dict[str, dict[str, Any]] = data.pop("views")
+        for view in views.values():
+            if not isinstance(view["timing"], str):
+                view["timing"] = Timing(**view["timing"])
+        return cls(**data, views={name: View(**view) for name, view in views.items()})
 
 
 def main(argv: Sequence[str]) -> int:
@@ -120,7 +122,7 @@ def probe(job: Job) -> dict[str, NatMeasurement]:
             name: _sight(view, job.server, servers[is_ipv6(view.inside_host)])
             for name, view in job.views.items()
         }
-        return survey(sights, job.timing)
+        return survey(sights)
 
 
 def _sight(view: View, server: int, servers: Sequence[Responder]) -> Sight:
@@ -133,6 +135,7 @@ def _sight(view: View, server: int, servers: Sequence[Responder]) -> Sight:
         second,
         servers,
         _maker(server, "::" if is_ipv6(view.inside_host) else "0.0.0.0"),
+        view.timing,
         view.lifetime_s,
         view.warm_up_s,
         view.blocked,

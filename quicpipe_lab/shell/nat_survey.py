@@ -25,7 +25,6 @@ from quicpipe_lab.shell.stun_responder import STUN_PORT
 SERVER_PORTS = (STUN_PORT, 443)
 """Each has a server of its own; the second is HTTP/3's, which some firewalls let out alone."""
 _SIGHTS_AT_ONCE = 8
-_LOST = "its links lose too much to tell that from what it does"
 
 
 class Answering(Protocol):
@@ -45,6 +44,7 @@ class Sight:
     ``servers``: at SERVER_PORTS; ``beside`` makes sockets where they are.
     ``lifetime_s`` and ``warm_up_s``: see LifetimeProber; None where it is not to be measured.
     ``blocked``: on its way UDP is blocked, and which is all that can be looked at.
+    ``timing``: as timing_for has it; the reason where nothing is to be looked at.
     """
 
     outermost: str
@@ -52,24 +52,19 @@ class Sight:
     second: Place | None
     servers: Sequence[Answering]
     beside: MakeSocket
+    timing: Timing | str
     lifetime_s: float | None = None
     warm_up_s: float = 0.0
     blocked: bool = False
 
 
-def survey(
-    sights: Mapping[str, Sight], timing: Timing | None, means: Means = REAL
-) -> dict[str, NatMeasurement]:
-    """Look at all at once, as far as ``means`` do several things at once.
-
-    ``timing``: as timing_for has it.
-    """
-    if timing is None:
-        return {name: NatMeasurement(unmeasured=_LOST) for name in sights}
+def survey(sights: Mapping[str, Sight], means: Means = REAL) -> dict[str, NatMeasurement]:
+    """Look at all at once, as far as ``means`` do several things at once."""
+    timings = {name: one.timing for name, one in sights.items() if isinstance(one.timing, Timing)}
     probers = {
-        name: NatProber(sight.servers[0].addresses, timing, sight.place, sight.second, means)
+        name: NatProber(sight.servers[0].addresses, timings[name], sight.place, sight.second, means)
         for name, sight in sights.items()
-        if not sight.blocked
+        if name in timings and not sight.blocked
     }
     by_outermost: dict[str, list[NatProber]] = {}
     for name, prober in probers.items():
@@ -78,15 +73,20 @@ def survey(
         for task in [pool.submit(_measure_ports, group) for group in by_outermost.values()]:
             task.result()
         looks = {
-            name: pool.submit(_look, prober, sights[name], timing, means)
+            name: pool.submit(_look, prober, sights[name], timings[name], means)
             for name, prober in probers.items()
         }
         looks |= {
-            name: pool.submit(_look_at_blocked, sight, timing, means)
-            for name, sight in sights.items()
-            if sight.blocked
+            name: pool.submit(_look_at_blocked, sights[name], timing, means)
+            for name, timing in timings.items()
+            if sights[name].blocked
         }
-        return {name: look.result() for name, look in looks.items()}
+        unmeasured = {
+            name: NatMeasurement(unmeasured=one.timing)
+            for name, one in sights.items()
+            if isinstance(one.timing, str)
+        }
+        return unmeasured | {name: look.result() for name, look in looks.items()}
 
 
 def _measure_ports(probers: list[NatProber]) -> None:

@@ -31,6 +31,8 @@ from quicpipe_lab.traffic.outages import outages
 
 CANNOT = 3
 """The exit status of a program that this machine cannot run."""
+_CERTIFYING = 0.5
+"""Of a scenario's deadline, which runs meanwhile: what looking at the NATs may take of it."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ class _Run:
         self._script.note("lab-up", epoch_unix_s=self.record.clock.epoch_unix_s)
         self._certification = None
         if certify:  # goes on while the lab gets ready
-            self._certification = Certification(lab)
+            within_s = _CERTIFYING * self.scenario.deadline_s
+            self._certification = Certification(lab, within_s=within_s)
             self._stack.callback(self._certification.close)
         if self.scenario.xdp is not Xdp.OFF:  # and so does the filter
             native = self.scenario.xdp is Xdp.ON

@@ -4,10 +4,11 @@ One program in the lab looks at all of them (shell/nat_program.py). It is starte
 Certification is made, and awaited only when its verdict is: the lab can get ready meanwhile.
 """
 
+import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from quicpipe_lab.backends.ending import ending
 from quicpipe_lab.backends.netns.lab import Lab, Process
@@ -20,7 +21,8 @@ from quicpipe_lab.model.topology import CORE, Topology
 from quicpipe_lab.model.vantage import SERVICES, Prospect, Vantage, routers_above
 from quicpipe_lab.shell.nat_lifetime import WARM_UP_S
 from quicpipe_lab.shell.nat_program import Job, View, measurements_from_json
-from quicpipe_lab.shell.nat_timing import timing_for
+from quicpipe_lab.shell.nat_timing import ROUND_TRIPS, timing_for
+from quicpipe_lab.shell.stun_client import Timing
 
 _FIRST_FD = 10
 _NATS_AT_ONCE = 100
@@ -36,10 +38,12 @@ Wait = Callable[[Process, float], object]
 
 
 class Certification:
-    """Of all NATs of a lab. ``lifetime``: wait for mappings to end, which takes their lifetime."""
+    """Of all NATs of a lab. ``lifetime``: wait for mappings to end, which takes their lifetime.
+    ``within_s``: what is known to take longer is left unmeasured."""
 
-    def __init__(self, lab: Lab, *, lifetime: bool = False) -> None:
+    def __init__(self, lab: Lab, *, lifetime: bool = False, within_s: float = math.inf) -> None:
         self._lab = lab
+        self._within_s = within_s
         self._lifetime = lifetime
         self._prospect = Prospect(lab.topology)
         self._batches = _batches(self._prospect.wanted())
@@ -64,7 +68,11 @@ class Certification:
         batch = next(self._batches, None)
         if batch is None:
             return None
-        return _Program(self._lab, self._prospect, batch, self._lifetime)
+        timings = {
+            one: timing_for(self._lab.topology, one, self._prospect.lifetime_s(one), self._within_s)
+            for one in batch
+        }
+        return _Program(self._lab, self._prospect, timings, self._lifetime)
 
 
 def _batches(vantages: list[Vantage]) -> Iterator[list[Vantage]]:
@@ -74,20 +82,28 @@ def _batches(vantages: list[Vantage]) -> Iterator[list[Vantage]]:
 class _Program:
     """One run of ``quicpipe-lab _nat-probe``."""
 
-    def __init__(self, lab: Lab, prospect: Prospect, batch: list[Vantage], lifetime: bool) -> None:
-        self._names = {f"{one.first}+{one.second}+{one.family}": one for one in batch}
+    def __init__(
+        self,
+        lab: Lab,
+        prospect: Prospect,
+        timings: Mapping[Vantage, Timing | str],
+        lifetime: bool,
+    ) -> None:
+        self._names = {f"{one.first}+{one.second}+{one.family}": one for one in timings}
         nodes = {CORE: _FIRST_FD}
-        for host in (host for one in batch for host in one[:2] if host is not None):
+        for host in (host for one in timings for host in one[:2] if host is not None):
             nodes.setdefault(lab.topology.by_link[host].lower, _FIRST_FD + len(nodes))
         views = {
-            name: _view(lab.topology, prospect, vantage, nodes, lifetime)
+            name: _view(lab.topology, prospect, vantage, nodes, timings[vantage], lifetime)
             for name, vantage in self._names.items()
         }
-        families = dict.fromkeys(one.family for one in batch)
+        families = dict.fromkeys(one.family for one in timings)
         services = [SERVICES[family] for family in families]
-        job = Job(nodes[CORE], services, views, timing_for(lab.topology))
+        job = Job(nodes[CORE], services, views)
         longest_s = max((view.lifetime_s or 0.0 for view in views.values()), default=0.0)
-        self._deadline_s = time.monotonic() + _DEADLINE_S + _LONGEST_IDLE * longest_s
+        trips_s = [one.slowest_s for one in timings.values() if isinstance(one, Timing)]
+        longest_s = _LONGEST_IDLE * longest_s + ROUND_TRIPS * sum(trips_s)
+        self._deadline_s = time.monotonic() + _DEADLINE_S + longest_s
         namespaces = lab.namespaces()
         self._complaints = os.memfd_create("nat-probe")
         self._output = os.memfd_create("nat-probe")  # nobody has to read on meanwhile
@@ -141,6 +157,7 @@ def _view(
     prospect: Prospect,
     vantage: Vantage,
     nodes: dict[str, int],
+    timing: Timing | str,
     lifetime: bool,
 ) -> View:
     first, second, family = vantage
@@ -150,6 +167,7 @@ def _view(
         f"{routers_above(topology, first)[-1].name}+{family}",
         nodes[links[first].lower],
         prospect.inside_address(first, family),
+        timing,
         None if second is None else nodes[links[second].lower],
         "" if second is None else prospect.inside_address(second, family),
         prospect.lifetime_s(vantage) if lifetime else None,

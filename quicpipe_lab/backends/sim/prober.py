@@ -60,11 +60,11 @@ def certify_network(
         for family in dict.fromkeys(one.family for one in wanted)
     }
     sights = {
-        str(number): _sight(network, prospect, vantage, servers[vantage.family], lifetime)
+        str(number): _sight(network, topology, prospect, vantage, servers[vantage.family], lifetime)
         for number, vantage in enumerate(wanted)
     }
     try:
-        measured = survey(sights, timing_for(topology), VirtualMeans(network.clock, seed))
+        measured = survey(sights, VirtualMeans(network.clock, seed))
     finally:
         for both in servers.values():
             for one in both:
@@ -76,6 +76,7 @@ def certify_network(
 
 def _sight(
     network: Network,
+    declared: Topology,
     prospect: Prospect,
     vantage: Vantage,
     servers: "list[SimResponder]",
@@ -93,6 +94,7 @@ def _sight(
         None if vantage.second is None else place(vantage.second),
         servers,
         _maker(network, CORE, SERVICES[vantage.family][0]),
+        timing_for(declared, vantage, prospect.lifetime_s(vantage)),
         prospect.lifetime_s(vantage) if lifetime else None,
         WARM_UP_S if answered else 0.0,
         prospect.udp_policy(vantage).value != "open",

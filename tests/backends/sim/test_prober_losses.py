@@ -1,4 +1,4 @@
-"""Links that lose, in bursts above all: no NAT is accused for what they do, none gets away."""
+"""Links that lose, in bursts above all, or are slow: no NAT is accused of that, none gets away."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +15,7 @@ from quicpipe_lab.model.nat import FilteringBehavior, FilterScope, MappingBehavi
 from quicpipe_lab.model.nat_certificate import Certificate
 from quicpipe_lab.model.nat_measurement import Property
 from quicpipe_lab.model.topology import Topology
-from tests.backends.nat_behaviors import CELLS, LIES, OTHERS, STACKED, differing, measured
+from tests.backends.nat_behaviors import CELLS, LIES, OTHERS, STACKED, differing, far, measured
 
 NINE = {name: one for name, one in CELLS.items() if one.filter_scope is FilterScope.ENDPOINT}
 ROUGH = LinkBehavior(delay_s=0.01, loss=0.02, burst_loss=BurstLoss(enter=0.03, leave=0.15))
@@ -110,3 +110,39 @@ def test_a_port_that_the_second_host_has_is_not_asked_for() -> None:
         network.host("nat-b").bind(drawn.address.port, on_receive=lambda *_: None)
     (certificate,) = certify_network(network)
     assert measured(certificate)[Property.SAME_PORT] == "distinct ports, EIM"
+
+
+@pytest.mark.parametrize(
+    "slow",
+    [
+        LinkBehavior(delay_s=9.0),
+        LinkBehavior(delay_s=6.0, jitter_s=2.0),
+        LinkBehavior(rate_bps=500),
+    ],
+)
+def test_slow_links_are_no_differences_and_hide_none(slow: LinkBehavior) -> None:
+    found = certify(far(topology_of(NINE), slow))
+    assert {one.nat: one.difference() for one in found if not one.ok} == {}
+    assert {what for one in found for what in one.findings if what.ok is None} == set()
+    built = far(topology_of({name: was for name, (was, _, _) in LIES.items()}), slow)
+    declared = far(topology_of({name: said for name, (_, said, _) in LIES.items()}), slow)
+    assert differences(certify_network(Network(built, Clock()), declared=declared)) == {
+        name: which for name, (_, _, which) in LIES.items()
+    }
+
+
+def test_lifetimes_are_measured_over_slow_links() -> None:
+    found = certify(far(topology_of(NINE), LinkBehavior(delay_s=9.0)), lifetime=True)
+    assert {one.nat: one.difference() for one in found if not one.ok} == {}
+
+
+@pytest.mark.parametrize(
+    "link",
+    [LinkBehavior(delay_s=40.0), LinkBehavior(rate_bps=1.0), LinkBehavior(mtu_bytes=68)],
+)
+def test_links_that_are_too_slow_or_too_narrow_leave_a_doubt(link: LinkBehavior) -> None:
+    found = certify(far(STACKED, link))
+    assert [one.nat for one in found if not one.ok or one.is_measured] == []
+    doubts = [why for why in (one.doubt() for one in found) if why is not None]
+    assert len(doubts) > 3
+    assert all("its links carry" in why or "over its links" in why for why in doubts)
