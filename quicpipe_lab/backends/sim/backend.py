@@ -33,7 +33,7 @@ from quicpipe_lab.backends.transfer import Transfer
 from quicpipe_lab.errors import UnsupportedBehaviorError
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import Clock, RunResult
-from quicpipe_lab.model.scenario import Attack, Scenario, Xdp
+from quicpipe_lab.model.scenario import Attack, Outcome, Scenario, Xdp, in_use
 from quicpipe_lab.protocol.sources import Sources, drawn_from
 from quicpipe_lab.traffic.outages import outages
 
@@ -274,7 +274,8 @@ class SimRun:
         record = self.record
         if record.failure is None or record.broken is not None or self._invariants is None:
             return
-        verdict = self._liveness.verdict(self.now, ended=self._has_died)
+        for_direct = in_use(Outcome.DIRECT) in record.failure
+        verdict = self._liveness.verdict(self.now, ended=self._has_died, for_direct=for_direct)
         if verdict is not None:
             record.broken = TIMER if self._invariants.has_stuck_timer(self.now) else LIVENESS
             record.failure = (

@@ -2,12 +2,18 @@
 
 A path is there while both peers reach the relay. It is also there while the relay is cut off, if
 both were direct before and nothing has happened to the way between them since.
+
+For the direct path alone a run waits in vain, too, where the NATs leave none: then the scenario
+expects what cannot be, and no machine is to blame (model/prediction.py).
 """
 
 from math import inf
 
+from quicpipe_lab.model.address import Family
 from quicpipe_lab.model.between import cut_point, link_upwards
+from quicpipe_lab.model.prediction import predict
 from quicpipe_lab.model.scenario import Outcome, Scenario
+from quicpipe_lab.model.topology import CORE, Topology
 from quicpipe_lab.protocol.port_search import SearchLimits
 
 PATIENCE_S = 120.0
@@ -27,7 +33,8 @@ class Liveness:
         self._topology = scenario.topology
         self._peers = scenario.dialer, scenario.accepter
         self._relay = scenario.relay
-        self._is_judged = scenario.expect is not Outcome.FAILED
+        self._theory = _theory(scenario)
+        self._is_judged = Outcome.FAILED not in (scenario.expect, self._theory)
         self._cuts: dict[frozenset[str], tuple[str, list[str]]] = {}
         self._in_use: dict[str, str] = {}
         self._relayed_s: float | None = 0.0
@@ -80,9 +87,11 @@ class Liveness:
             return None
         return self._relayed_s if self._relayed_s is not None else self._direct_s
 
-    def verdict(self, now: float, *, ended: bool) -> str | None:
+    def verdict(self, now: float, *, ended: bool, for_direct: bool = False) -> str | None:
         """What to say of a run that fails now, if it should not. ``ended``: a connection died,
-        where else something was waited for in vain."""
+        where else something was waited for in vain; ``for_direct``: for the direct path."""
+        if for_direct and not ended and self._theory is Outcome.RELAYED:
+            return None
         since_s = self.since_s()
         if since_s is None or now - since_s < (LEAST_LIFE_S if ended else PATIENCE_S):
             return None
@@ -120,3 +129,21 @@ class Liveness:
     def _path(self, name: str) -> list[str]:
         """To the core, by the link in use."""
         return [name, *self._topology.path_to_core(self._in_use.get(name, name))[1:]]
+
+
+def _theory(scenario: Scenario) -> Outcome | None:
+    """How the peers must end, whatever the machines do; None where theory cannot tell: of relays
+    elsewhere than at the core, of hosts with several links, and of port searches by a hairpin."""
+    topology, relay = scenario.topology, scenario.relay
+    peers = scenario.dialer, scenario.accepter
+    if topology.path_to_core(relay) != [relay, CORE] or topology.standby.keys() & set(peers):
+        return None
+    if scenario.search and set.intersection(*(_routers(topology, peer) for peer in peers)):
+        return None
+    families = {scenario.family_of(peer) for peer in peers}
+    family = families.pop() if len(families) == 1 else Family.ANY
+    return predict(topology, *peers, family, search=scenario.search).outcome
+
+
+def _routers(topology: Topology, host: str) -> set[str]:
+    return set(topology.path_to_core(host)[1:-1])
