@@ -24,6 +24,7 @@ from quicpipe_lab.errors import (
     BackendUnavailableError,
     QuicpipeLabError,
     RemoteProtocolError,
+    ScenarioError,
     UnsupportedBehaviorError,
 )
 from quicpipe_lab.program_commands import positive
@@ -347,12 +348,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _run_folder(text: str) -> Path:
+    from quicpipe_lab.shell.out_file import run_folder
+
+    try:
+        return run_folder(text)
+    except ScenarioError as error:
+        raise argparse.ArgumentTypeError(error.problem) from None
+
+
 def _add_scenario(commands: Any) -> None:
     parser = commands.add_parser("scenario", help="run a scenario in a lab of NATs and a relay")
     parser.add_argument("name", nargs="?", help="a bundled scenario, or the path of a TOML file")
     parser.add_argument("--list", action="store_true", help="show the bundled scenarios")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="default: runs/NAME-TIME")
+    parser.add_argument(
+        "--run-dir", type=_run_folder, metavar="DIR", help="default: runs/NAME-TIME"
+    )
     parser.add_argument(
         "--backend",
         default="auto",
@@ -412,7 +424,10 @@ def _add_matrix(commands: Any) -> None:
     parser.add_argument("--jobs", type=positive, metavar="N", help="runs at a time")
     parser.add_argument("--capture", action="store_true", help="capture every run")
     parser.add_argument(
-        "--run-dir", type=Path, metavar="DIR", help="where to put results, or go on from there"
+        "--run-dir",
+        type=_run_folder,
+        metavar="DIR",
+        help="where to put results, or go on from there",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(run=_matrix)

@@ -23,6 +23,7 @@ from quicpipe_lab.errors import LocalProtocolError, ScenarioError
 from quicpipe_lab.model.link import LinkBehavior
 from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.model.topology import CORE, Topology
+from quicpipe_lab.shell.out_file import run_folder
 
 T = TypeVar("T")
 
@@ -105,7 +106,7 @@ class Lab:
             topology = resources.find_topology(os.fspath(topology))
         self.topology = topology
         self._lab = netns.Lab(topology, name=name)
-        self._run_dir = None if run_dir is None else Path(run_dir).absolute()
+        self._run_dir = None if run_dir is None else run_folder(run_dir).absolute()
         self._wants_capture = capture
         self._recording: Recording | None = None
         self._thread: ThreadPoolExecutor | None = None

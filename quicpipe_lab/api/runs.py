@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from quicpipe_lab import resources
@@ -13,6 +12,7 @@ from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Scenario
 from quicpipe_lab.model.topology import Topology
+from quicpipe_lab.shell.out_file import run_folder
 
 T = TypeVar("T")
 
@@ -55,7 +55,9 @@ def simulate(
 ) -> Simulation:
     """A scenario, also by its name or path, in virtual time and under your control: on by a step,
     to an event, back in time. ``run_dir`` exists, where it is given."""
-    return Simulation(as_scenario(scenario), run_dir=None if run_dir is None else Path(run_dir))
+    return Simulation(
+        as_scenario(scenario), run_dir=None if run_dir is None else run_folder(run_dir)
+    )
 
 
 def run(
@@ -71,7 +73,7 @@ def run(
     ``run_async`` for programs and notebooks that have other things to do meanwhile.
     """
     scenario = as_scenario(scenario)
-    folder = None if run_dir is None else Path(run_dir)
+    folder = None if run_dir is None else run_folder(run_dir)
     if not progress:
         return base.run(scenario, run_dir=folder, **options)
     from quicpipe_lab.console import watcher

@@ -17,6 +17,7 @@ from quicpipe_lab.model.check_topology import topology_of
 from quicpipe_lab.model.nat_certificate import Certificate
 from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.topology import Topology
+from quicpipe_lab.shell.out_file import run_folder
 
 
 class Certificates(tuple[Certificate, ...]):
@@ -99,7 +100,9 @@ def matrix(
     have namespaces, the simulator ("sim") elsewhere. With a ``run_dir`` that has results it goes
     on where it stopped.
     """
-    folder = Path(run_dir or time.strftime("runs/matrix-%Y%m%d-%H%M%S"))
+    if run_dir is None:
+        run_dir = time.strftime("runs/matrix-%Y%m%d-%H%M%S")
+    folder = run_folder(run_dir)
     cells = cells_of(parse_nats(rows), parse_nats(columns), trials, search=search)
     manner = Manner(backend, capture=True).settled()
     return Matrix(tuple(run_matrix(cells, folder, manner=manner)), folder, manner.backend)

@@ -1,9 +1,18 @@
-"""Files that a person names for a command to write (``-o``)."""
+"""Files and folders that a person names for a command to write (``-o``, ``--run-dir``)."""
 
+import os
 import stat
 from pathlib import Path
 
-from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
+
+
+def run_folder(named: str | os.PathLike[str]) -> Path:
+    """Where a run leaves its files. Raises ScenarioError for nothing: a shell variable that is
+    not set would be the current directory, and that no run's."""
+    if not os.fspath(named):
+        raise ScenarioError("run_dir", "is empty; the current directory is '.'")
+    return Path(named)
 
 
 def require_file(path: Path) -> None:

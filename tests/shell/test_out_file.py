@@ -1,15 +1,19 @@
-"""``-o``: what would keep a command waiting is refused by every command that has it."""
+"""``-o``: what would keep a command waiting is refused by every command that has it.
+``--run-dir``: so is the empty name of a shell variable that is not set."""
 
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from quicpipe_lab import cli
+from quicpipe_lab.api import BlockingLab, Lab, matrix, run, simulate
 from quicpipe_lab.backends import base
-from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
 from quicpipe_lab.resources import find_scenario
 from quicpipe_lab.shell.out_file import require_file
 
@@ -52,3 +56,44 @@ def test_what_there_is_and_what_there_is_not(tmp_path: Path) -> None:
         sock.bind(str(tmp_path / "socket"))
         with pytest.raises(QuicpipeLabError, match="it is not a regular file"):
             require_file(tmp_path / "socket")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["scenario", "public-to-nat", "--backend", "sim"],
+        ["matrix", "--rows", "home", "--cols", "home", "--backend", "sim"],
+        ["matrix", "--situations", "--backend", "sim"],
+    ],
+)
+def test_a_run_dir_without_a_name_is_not_the_current_directory(
+    command: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*command, "--run-dir", ""]) == cli.BAD_INPUT
+    said = "argument --run-dir: is empty; the current directory is '.'"
+    assert capsys.readouterr().err == f"quicpipe-lab: {command[0]}: {said}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda: run("public-to-nat", backend="sim", run_dir=""),
+        lambda: simulate("public-to-nat", run_dir=""),
+        lambda: matrix("home", "home", backend="sim", run_dir=""),
+        lambda: Lab("two-homes", run_dir=""),
+        lambda: BlockingLab("two-homes", run_dir=""),
+    ],
+    ids=["run", "simulate", "matrix", "lab", "blocking-lab"],
+)
+def test_nor_is_it_for_programs(
+    leave: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ScenarioError, match=r"^run_dir: is empty; the current directory is '\.'$"):
+        leave()
+    assert list(tmp_path.iterdir()) == []
