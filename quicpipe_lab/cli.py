@@ -368,7 +368,8 @@ def _add_scenario(commands: Any) -> None:
     parser.add_argument(
         "--backend",
         default="auto",
-        help="netns, the real kernel; sim, virtual time; auto (default), netns where that works",
+        help="netns, the real kernel; sim, virtual time; auto (default), netns where that works and"
+        " no stranger attacks",
     )
     parser.add_argument(
         "--no-certify",

@@ -21,7 +21,10 @@ Observer = Callable[[Event], None]
 """Called with every event of a run as it happens."""
 
 AUTO = "auto"
-"""The kernel where this machine lets us have namespaces, the simulator elsewhere."""
+"""The kernel where this machine lets us have namespaces, the simulator elsewhere, and where a
+stranger attacks."""
+NO_STRANGER = "a lab on the kernel has no stranger in it"
+"""Why there are no attacks."""
 
 _BACKENDS = {
     "netns": "quicpipe_lab.backends.netns.backend",
@@ -86,7 +89,10 @@ def require_linux() -> None:
 
 def make_do(problem: BackendUnavailableError, tell: Callable[[str], None]) -> Backend:
     """The simulator, where AUTO cannot have the kernel; a line for a person says so."""
-    why = problem.problem if sys.platform != "linux" else problem
+    return _simulator(problem.problem if sys.platform != "linux" else problem, tell)
+
+
+def _simulator(why: object, tell: Callable[[str], None]) -> Backend:
     tell(f"simulated in virtual time, as by --backend sim: {why}")
     return find_backend("sim")
 
@@ -171,6 +177,9 @@ class _Auto:
         certify: bool = False,
         stop_fd: int | None = None,
     ) -> RunResult:
+        if scenario.attack is not None and scenario.xdp is Xdp.OFF:
+            simulator = _simulator(f"{scenario.attack}: {NO_STRANGER}", self.tell)
+            return simulator.run(scenario, run_dir, observe, certify=certify)
         has_begun = False
 
         def watch(event: Event) -> None:

@@ -160,6 +160,9 @@ class Attack:
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", _choice("kind", Hostility, self.kind))
 
+    def __str__(self) -> str:
+        return f"attack ({self.kind})"
+
 
 Step = Transfer | WaitFor | Cut | Restore | Idle | Reboot | Switch | RestartRelay | Attack
 
@@ -250,6 +253,12 @@ class Scenario:
                 raise ScenarioError("family", "ipv6 needs a topology with dual_stack = true")
             if without:
                 raise ScenarioError("family", f"{without[0]!r} has no IPv6")
+
+    @property
+    def attack(self) -> Attack | None:
+        """The first that a stranger makes."""
+        steps = (*self.steps, *(one.step for one in self.meanwhile))
+        return next((one for one in steps if isinstance(one, Attack)), None)
 
     def family_of(self, node: str) -> Family:
         """What a host speaks to the relay."""

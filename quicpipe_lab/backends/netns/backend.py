@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from quicpipe_lab.backends.base import Observer
+from quicpipe_lab.backends.base import NO_STRANGER, Observer
 from quicpipe_lab.backends.carried import RELAY_PORT, carried
 from quicpipe_lab.backends.journal import Journal
 from quicpipe_lab.backends.netns.actor import OOB_FD, Actor
@@ -53,9 +53,8 @@ class NetnsBackend:
         stop_fd: int | None = None,
     ) -> RunResult:
         """See Backend.run."""
-        for step in (*scenario.steps, *(one.step for one in scenario.meanwhile)):
-            if isinstance(step, Attack):
-                _refuse(step)
+        if scenario.attack is not None:
+            _refuse(scenario.attack)
         if scenario.xdp is not Xdp.OFF:
             require_root()
         with ExitStack() as stack:
@@ -69,9 +68,7 @@ BACKEND = NetnsBackend()
 
 
 def _refuse(attack: Attack) -> NoReturn:
-    raise UnsupportedBehaviorError(
-        f"attack ({attack.kind}): a lab on the kernel has no stranger in it; use --backend sim"
-    )
+    raise UnsupportedBehaviorError(f"{attack}: {NO_STRANGER}; use --backend sim")
 
 
 class _Run:

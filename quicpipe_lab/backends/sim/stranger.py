@@ -12,7 +12,7 @@ from quicpipe_lab.backends.sim.node import FrameSeen
 from quicpipe_lab.backends.sim.packet import Udp
 from quicpipe_lab.model.address import TransportAddress
 from quicpipe_lab.model.ipv6 import SERVICE_ADDRESSES_V6
-from quicpipe_lab.model.scenario import Attack, Hostility, Scenario
+from quicpipe_lab.model.scenario import Hostility, Scenario
 from quicpipe_lab.model.topology import SERVICE_ADDRESSES
 
 _KEPT = 8
@@ -36,8 +36,7 @@ class Stranger:
     @staticmethod
     def is_in(scenario: Scenario) -> bool:
         """Whether there is one at all."""
-        steps = (*scenario.steps, *(one.step for one in scenario.meanwhile))
-        return any(isinstance(one, Attack) for one in steps)
+        return scenario.attack is not None
 
     def see(self, frame: FrameSeen) -> None:
         """A frame at an interface of any node."""

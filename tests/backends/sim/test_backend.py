@@ -204,6 +204,59 @@ def test_nat_check_where_no_namespaces_can_be_made() -> None:
     assert "limit on namespaces" in done.stderr
 
 
+ATTACKED = """
+topology = "two-homes"
+expect = "direct"
+[roles]
+dialer = "alice"
+accepter = "bob"
+relay = "relay"
+[[step]]
+do = "transfer"
+size_bytes = 1000
+[[step]]
+do = "wait"
+path = "direct"
+[[meanwhile]]
+do = "attack"
+kind = "garbage"
+at_s = 0.2
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [COMMAND, ELSEWHERE, pytest.param([*WITHOUT_NAMESPACES, *COMMAND], marks=pytest.mark.netns)],
+    ids=["here", "elsewhere", "without-namespaces"],
+)
+def test_a_stranger_attacks_in_virtual_time_wherever_it_is_run(
+    command: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "attacked.toml"
+    file.write_text(ATTACKED)
+    arguments = ("scenario", str(file), "--json", "--run-dir", str(tmp_path / "run"))
+    done = run_cli(*arguments, command=command)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["backend"] == "sim"
+    assert done.stderr == (
+        "quicpipe-lab: simulated in virtual time, as by --backend sim: attack (garbage):"
+        " a lab on the kernel has no stranger in it\n"
+    )
+
+
+@pytest.mark.netns
+def test_the_kernel_says_who_has_a_stranger(tmp_path: Path) -> None:
+    file = tmp_path / "attacked.toml"
+    file.write_text(ATTACKED)
+    run_dir = str(tmp_path / "run")
+    done = run_cli("scenario", str(file), "--backend", "netns", "--run-dir", run_dir)
+    assert done.returncode == 3
+    assert done.stderr == (
+        "quicpipe-lab: attack (garbage): a lab on the kernel has no stranger in it;"
+        " use --backend sim\n"
+    )
+
+
 def test_an_unknown_backend_is_bad_input(tmp_path: Path) -> None:
     done = run_cli("scenario", "nat-to-nat", "--backend", "moon", "--run-dir", str(tmp_path))
     assert done.returncode == 2
