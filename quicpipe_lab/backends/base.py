@@ -2,16 +2,17 @@
 
 import importlib
 import itertools
+import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from quicpipe_lab.backends.sole_use import sole_use
-from quicpipe_lab.errors import BackendUnavailableError, ScenarioError
+from quicpipe_lab.errors import BackendUnavailableError, ScenarioError, UnsupportedBehaviorError
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import RunResult
 from quicpipe_lab.model.scenario import Scenario, Xdp
@@ -110,17 +111,31 @@ def run(
     """Run a scenario and return its result, which also stands in ``run_dir/result.json``.
 
     ``stop_fd``: see Backend.run. ``tell`` gets a line for a person where AUTO has to make do with
-    the simulator.
+    the simulator. A run that is refused before it has begun leaves no folder that was not there.
     """
     chosen = _Auto(tell) if backend == AUTO else find_backend(backend)
     directory = (run_dir or Path("runs")).resolve()
+    made = [one for one in (directory, *directory.parents) if not one.exists()]
+    has_begun = False
+
+    def watch(event: Event) -> None:
+        nonlocal has_begun
+        has_begun = True
+        observe(event)
+
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if run_dir is None:
             directory = _new_run_dir(directory, scenario.name)
+            made.insert(0, directory)
     except OSError as error:
         raise ScenarioError("run_dir", f"cannot make {directory}: {error.strerror}") from None
-    return run_in(chosen, scenario, directory, observe, certify=certify, stop_fd=stop_fd)
+    try:
+        return run_in(chosen, scenario, directory, watch, certify=certify, stop_fd=stop_fd)
+    except (BackendUnavailableError, UnsupportedBehaviorError):
+        if not has_begun:
+            _unmake(made)
+        raise
 
 
 def run_in(
@@ -195,6 +210,17 @@ class _Auto:
                 raise
             simulator = make_do(error, self.tell)
         return simulator.run(scenario, run_dir, observe, certify=certify)
+
+
+def _unmake(folders: Sequence[Path]) -> None:
+    """What was made for a run that never began, the innermost first, but what others use too."""
+    with suppress(OSError, ScenarioError):
+        for place, folder in enumerate(folders):
+            if place == 0:
+                with sole_use(folder):
+                    shutil.rmtree(folder)
+            else:
+                folder.rmdir()
 
 
 def _new_run_dir(parent: Path, scenario: str) -> Path:

@@ -1,12 +1,17 @@
-"""Two runs in one folder: the second is refused, and the first is what it would have been."""
+"""Two runs in one folder: the second is refused, and the first is what it would have been. A run
+that is refused before it has begun leaves none."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from quicpipe_lab.backends.base import run
-from quicpipe_lab.errors import ScenarioError
+from quicpipe_lab.errors import ScenarioError, UnsupportedBehaviorError
 from quicpipe_lab.model.event import Event
+from quicpipe_lab.model.nat import NatBehavior
+from quicpipe_lab.model.scenario import Attack, Hostility, Scenario, Xdp
+from quicpipe_lab.model.topology import Nat
 from quicpipe_lab.resources import find_scenario
 
 SCENARIO = find_scenario("public-to-nat")
@@ -52,3 +57,51 @@ def test_what_is_in_a_folder_that_is_no_runs_stays(tmp_path: Path) -> None:
     theirs.touch()
     assert run(SCENARIO, backend="sim", run_dir=tmp_path).ok
     assert theirs.exists()
+
+
+def with_contiguous_ports() -> Scenario:
+    """Which no backend's NATs have."""
+    nodes = tuple(
+        replace(one, behavior=NatBehavior(port_contiguity=True)) if isinstance(one, Nat) else one
+        for one in SCENARIO.topology.nodes
+    )
+    return replace(SCENARIO, topology=replace(SCENARIO.topology, nodes=nodes))
+
+
+REFUSED = {
+    "xdp": replace(SCENARIO, xdp=Xdp.ON),
+    "attack": replace(SCENARIO, steps=(Attack(Hostility.SPOOF), *SCENARIO.steps)),
+    "contiguity": with_contiguous_ports(),
+}
+ON = [("sim", "xdp"), ("sim", "contiguity"), ("netns", "attack"), ("netns", "contiguity")]
+
+
+@pytest.mark.parametrize(
+    ("backend", "what"),
+    [
+        pytest.param(*one, marks=[pytest.mark.netns] if one[0] == "netns" else [], id="-".join(one))
+        for one in ON
+    ],
+)
+def test_a_run_that_never_began_leaves_no_folder_of_its_own(
+    backend: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for run_dir in (None, tmp_path / "new", tmp_path / "some" / "where"):
+        with pytest.raises(UnsupportedBehaviorError):
+            run(REFUSED[what], backend=backend, run_dir=run_dir)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_others_and_what_is_in_them_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for there in ("runs", "mine"):
+        (tmp_path / there).mkdir()
+        (tmp_path / there / "file").touch()
+    for run_dir in (None, tmp_path / "mine", tmp_path / "mine" / "new"):
+        with pytest.raises(UnsupportedBehaviorError):
+            run(REFUSED["xdp"], backend="sim", run_dir=run_dir)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["mine", "runs"]
+    assert [one.name for one in (tmp_path / "runs").iterdir()] == ["file"]
+    assert not (tmp_path / "mine" / "new").exists()
+    assert (tmp_path / "mine" / "file").exists()
