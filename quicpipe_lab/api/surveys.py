@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from quicpipe_lab.api.looks import Drawn, explain
 from quicpipe_lab.backends import nat_check
 from quicpipe_lab.backends.many import Manner
 from quicpipe_lab.backends.matrix import CellResult, cells_of, parse_nats, run_matrix, run_name
-from quicpipe_lab.errors import QuicpipeLabError
+from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
 from quicpipe_lab.model.check_topology import topology_of
 from quicpipe_lab.model.nat_certificate import Certificate
 from quicpipe_lab.model.nat_presets import PRESETS
@@ -85,8 +86,8 @@ class Matrix:
 
 
 def matrix(
-    rows: str | None = None,
-    columns: str | None = None,
+    rows: str | Iterable[str] | None = None,
+    columns: str | Iterable[str] | None = None,
     *,
     trials: int = 1,
     backend: str = "auto",
@@ -95,14 +96,29 @@ def matrix(
 ) -> Matrix:
     """Run every pair of NATs: ``rows`` dial, ``columns`` accept.
 
-    Each is a list, ``"EIM/APDF, symmetric"``, ``"presets"`` for all named ones, or None for the
-    nine cells of RFC 4787. ``backend``: "auto" is the kernel ("netns") where this machine lets us
-    have namespaces, the simulator ("sim") elsewhere. With a ``run_dir`` that has results it goes
-    on where it stopped.
+    Each is a list, ``["EIM/APDF", "symmetric"]`` or ``"EIM/APDF, symmetric"``, ``"presets"`` for
+    all named ones, or None for the nine cells of RFC 4787. ``backend``: "auto" is the kernel
+    ("netns") where this machine lets us have namespaces, the simulator ("sim") elsewhere. With a
+    ``run_dir`` that has results it goes on where it stopped.
     """
     if run_dir is None:
         run_dir = time.strftime("runs/matrix-%Y%m%d-%H%M%S")
     folder = run_folder(run_dir)
-    cells = cells_of(parse_nats(rows), parse_nats(columns), trials, search=search)
+    nats = parse_nats(_names("rows", rows)), parse_nats(_names("columns", columns))
+    cells = cells_of(*nats, trials, search=search)
     manner = Manner(backend, capture=True).settled()
     return Matrix(tuple(run_matrix(cells, folder, manner=manner)), folder, manner.backend)
+
+
+def _names(field: str, given: object) -> str | None:
+    """As parse_nats takes them. Raises ScenarioError."""
+    if given is None or isinstance(given, str):
+        return given
+    names: list[str] = []
+    for one in given if isinstance(given, Iterable) else [given]:
+        if isinstance(one, str):
+            names.append(one)
+        else:
+            wanted = "names of NATs, as ['home', 'EIM/APDF'], or 'presets', or None"
+            raise ScenarioError(field, f"is {wanted}; {one!r} is no name")
+    return ",".join(names)

@@ -1,10 +1,11 @@
 """The matrix and measured NATs for programs: what is misspelt is answered in one line."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from quicpipe_lab.api import Matrix, check_nats, picture
+from quicpipe_lab.api import Matrix, check_nats, matrix, picture
 from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
 
 
@@ -19,3 +20,26 @@ def test_pictures_that_there_are_not(tmp_path: Path) -> None:
         Matrix((), tmp_path, "sim").picture("time")
     with pytest.raises(QuicpipeLabError, match=r"no picture 'topolgy'; .*did you mean 'topology'"):
         picture(tmp_path, "topolgy")
+
+
+def test_nats_may_be_a_list(tmp_path: Path) -> None:
+    found = matrix(["home", "eim/eif"], ("symmetric",), backend="sim", run_dir=tmp_path)
+    assert [(one.row, one.column) for one in found.results] == [
+        ("home", "symmetric"),
+        ("EIM/EIF", "symmetric"),
+    ]
+    assert len(matrix("home", iter(["home"]), backend="sim", run_dir=tmp_path).results) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([7], "rows: is names of NATs, as .* or None; 7 is no name"),
+        (7, "rows: .*; 7 is no name"),
+        (["hoem"], "'hoem' is no cell .* did you mean 'home'"),
+        ([], "name at least one NAT"),
+    ],
+)
+def test_what_names_no_nats_is_refused(given: Any, says: str, tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=says):
+        matrix(given, "home", backend="sim", run_dir=tmp_path)
