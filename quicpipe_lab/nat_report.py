@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
+from quicpipe_lab.errors import QuicpipeLabError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -69,20 +69,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _find(target: str | None) -> "Topology":
-    from quicpipe_lab import resources
+    from quicpipe_lab.backends.nat_check import nats_named
     from quicpipe_lab.model.check_topology import topology_of
     from quicpipe_lab.model.nat_presets import PRESETS
-    from quicpipe_lab.model.spelling import did_you_mean
 
-    if target is None:
-        return topology_of(PRESETS)
-    if target in PRESETS:
-        return topology_of({target: PRESETS[target]})
-    topologies = resources.topology_names()
-    if target in topologies or "/" in target or target.endswith(".toml"):
-        return resources.find_topology(target)
-    nearest = did_you_mean(target, [*PRESETS, *topologies])
-    raise ScenarioError("", f"there is no preset or topology {target!r}{nearest}")
+    return topology_of(PRESETS) if target is None else nats_named(target)
 
 
 def _check_topology(topology: "Topology", backend: str, lifetime: bool, wants_json: bool) -> int:

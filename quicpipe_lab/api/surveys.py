@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from quicpipe_lab import pictures, resources
+from quicpipe_lab import pictures
 from quicpipe_lab.analysis import matrix as analysis
 from quicpipe_lab.analysis.explain import Explanation
 from quicpipe_lab.api.looks import Drawn, explain
@@ -14,9 +14,7 @@ from quicpipe_lab.backends import nat_check
 from quicpipe_lab.backends.many import Manner
 from quicpipe_lab.backends.matrix import CellResult, cells_of, parse_nats, run_matrix, run_name
 from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
-from quicpipe_lab.model.check_topology import topology_of
 from quicpipe_lab.model.nat_certificate import Certificate
-from quicpipe_lab.model.nat_presets import PRESETS
 from quicpipe_lab.model.topology import Topology
 from quicpipe_lab.shell.out_file import run_folder
 
@@ -34,7 +32,7 @@ class Certificates(tuple[Certificate, ...]):
 
 
 def check_nats(
-    what: Topology | str, *, backend: str = "auto", lifetime: bool = False
+    what: Topology | str | os.PathLike[str], *, backend: str = "auto", lifetime: bool = False
 ) -> Certificates:
     """Measure NATs, as ``quicpipe-lab nat-check`` does: those of a topology, given by itself, by
     name or by path, or a named one, ``home`` or ``symmetric``.
@@ -42,9 +40,8 @@ def check_nats(
     ``backend``: as ``matrix`` has it; which it was stands in the result.
     ``lifetime``: wait for idle mappings to end as well; in virtual time (``sim``) that takes none.
     """
-    if isinstance(what, str):
-        preset = PRESETS.get(what)
-        what = topology_of({what: preset}) if preset else resources.find_topology(what)
+    if not isinstance(what, Topology):
+        what = nat_check.nats_named(os.fspath(what))
     checked = nat_check.check_nats(what, backend=backend, lifetime=lifetime)
     found = Certificates(checked.certificates)
     found.backend = checked.backend

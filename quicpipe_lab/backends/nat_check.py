@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from quicpipe_lab import resources
 from quicpipe_lab.backends.base import AUTO, NAMES, make_do, require_linux
 from quicpipe_lab.errors import BackendUnavailableError, ScenarioError
+from quicpipe_lab.model.check_topology import topology_of
 from quicpipe_lab.model.nat_certificate import Certificate
+from quicpipe_lab.model.nat_presets import PRESETS
+from quicpipe_lab.model.spelling import did_you_mean
 from quicpipe_lab.model.topology import Topology
 
 
@@ -14,6 +18,18 @@ class Checked(NamedTuple):
 
     backend: str
     certificates: list[Certificate]
+
+
+def nats_named(target: str) -> Topology:
+    """A preset by name, or a topology by name or path. Raises ScenarioError."""
+    if target in PRESETS:
+        return topology_of({target: PRESETS[target]})
+    topologies = resources.topology_names()
+    if target in topologies or "/" in target or target.endswith((".toml", ".json")):
+        return resources.find_topology(target)
+    nearest = did_you_mean(target, [*PRESETS, *topologies])
+    known = f"; presets are {', '.join(PRESETS)}; topologies {', '.join(topologies)}"
+    raise ScenarioError("", f"there is no preset or topology {target!r}{nearest or known}")
 
 
 def check_nats(

@@ -8,11 +8,36 @@ import pytest
 from quicpipe_lab.api import Matrix, check_nats, matrix, picture
 from quicpipe_lab.errors import QuicpipeLabError, ScenarioError
 
+TOPOLOGY = """
+[[nat]]
+name = "home"
+[[host]]
+name = "alice"
+[[link]]
+between = ["core", "home"]
+[[link]]
+between = ["home", "alice"]
+"""
+
 
 def test_a_backend_that_there_is_not_measures_nothing() -> None:
     """Not on the kernel in its place."""
     with pytest.raises(ScenarioError, match="backend: 'simm' is none of auto, netns, sim"):
         check_nats("home", backend="simm")
+
+
+def test_nats_that_there_are_not() -> None:
+    """As nat-check says it: a preset is as likely to be meant as a topology."""
+    with pytest.raises(ScenarioError, match=r"no preset or topology 'hoem'; did you mean 'home'"):
+        check_nats("hoem", backend="sim")
+    with pytest.raises(ScenarioError, match=r"presets are .*symmetric.*; topologies .*two-homes"):
+        check_nats("zzz", backend="sim")
+
+
+def test_nats_by_path(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(TOPOLOGY)
+    assert [one.nat for one in check_nats(file, backend="sim")] == ["home"]
 
 
 def test_pictures_that_there_are_not(tmp_path: Path) -> None:
