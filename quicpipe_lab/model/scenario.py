@@ -234,7 +234,8 @@ class Scenario:
             name = getattr(self, role)
             node = self.topology.by_name.get(name)
             if node is None:
-                raise ScenarioError(f"roles.{role}", f"the topology has no node {name!r}")
+                known = did_you_mean(name, _hosts(self.topology))
+                raise ScenarioError(f"roles.{role}", f"the topology has no node {name!r}{known}")
             if isinstance(node, Nat) or not isinstance(node, Host):
                 raise ScenarioError(f"roles.{role}", f"{name!r} is a NAT and runs no programs")
         if len({self.dialer, self.accepter, self.relay}) < 3:
@@ -412,7 +413,8 @@ class Scenario:
     def _check_between(self, where: str, between: tuple[str, str]) -> None:
         for end, name in enumerate(between):
             if name != CORE and name not in self.topology.by_name:
-                raise ScenarioError(f"{where}.between[{end}]", f"there is no node {name!r}")
+                known = did_you_mean(name, [CORE, *self.topology.by_name])
+                raise ScenarioError(f"{where}.between[{end}]", f"there is no node {name!r}{known}")
         if between[0] == between[1]:
             raise ScenarioError(f"{where}.between", "names two different nodes")
 
@@ -420,3 +422,8 @@ class Scenario:
 def _check_seconds(field: str, value: float) -> None:
     if not 0 <= value <= LONGEST_RUN_S:
         raise ScenarioError(field, f"is 0 to {LONGEST_RUN_S:.0f} seconds (60 days)")
+
+
+def _hosts(topology: Topology) -> list[str]:
+    """What runs programs."""
+    return [one.name for one in topology.nodes if isinstance(one, Host)]

@@ -253,6 +253,16 @@ BAD_SCENARIOS = [
     ("roles = {", "rolls = {", "s.toml: roles: is missing"),
     ('dialer = "alice", ', "", "s.toml:3: roles.dialer: is missing"),
     ('dialer = "alice"', 'dialer = "eve"', "s.toml:3: roles.dialer: the topology has no node"),
+    (
+        'dialer = "alice"',
+        'dialer = "alcie"',
+        "s.toml:3: roles.dialer: the topology has no node 'alcie'; did you mean 'alice'?",
+    ),
+    (
+        'between = ["alice", "bob"]',
+        'between = ["alice", "bbo"]',
+        "s.toml:26: step[3].between[1]: there is no node 'bbo'; did you mean 'bob'?",
+    ),
     ('dialer = "alice"', 'dialer = "nat-a"', "s.toml:3: roles.dialer: 'nat-a' is a NAT and runs"),
     ('dialer = "alice"', 'dialer = "core"', "s.toml:3: roles.dialer: the topology has no node"),
     ('"bob", relay', '"alice", relay', "s.toml:3: roles: dialer, accepter and relay are three"),
