@@ -67,7 +67,11 @@ def _silence_libraries() -> None:
 
 def positive(text: str) -> int:
     """A whole number of 1 or more, for argparse."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        wanted = f"{text!r} is no whole number of 1 or more, as 1000"
+        raise argparse.ArgumentTypeError(wanted) from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return value
