@@ -14,7 +14,7 @@ _TICK_S = 0.2
 """For interrupts of a notebook's cell: see api/lab.py."""
 
 
-async def run_async(scenario: Scenario | str, **options: Any) -> RunResult:
+async def run_async(scenario: Scenario | str | os.PathLike[str], **options: Any) -> RunResult:
     """``run`` in a thread of its own. A task that is cancelled takes the run down on its way out.
 
     ``observe`` is called in that thread.

@@ -10,7 +10,7 @@ from quicpipe_lab.model.scenario import Scenario
 
 
 def explore(
-    scenario: Scenario | str,
+    scenario: Scenario | str | os.PathLike[str],
     *,
     seeds: int = 100,
     first_seed: int | None = None,

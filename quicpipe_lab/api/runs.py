@@ -51,7 +51,9 @@ topologies = Bundled(resources.topology_names, resources.find_topology, _nodes)
 
 
 def simulate(
-    scenario: Scenario | str, *, run_dir: str | os.PathLike[str] | None = None
+    scenario: Scenario | str | os.PathLike[str],
+    *,
+    run_dir: str | os.PathLike[str] | None = None,
 ) -> Simulation:
     """A scenario, also by its name or path, in virtual time and under your control: on by a step,
     to an event, back in time. ``run_dir`` exists, where it is given."""
@@ -61,7 +63,7 @@ def simulate(
 
 
 def run(
-    scenario: Scenario | str,
+    scenario: Scenario | str | os.PathLike[str],
     *,
     run_dir: str | os.PathLike[str] | None = None,
     progress: bool = False,
@@ -88,10 +90,10 @@ def run(
         return base.run(scenario, run_dir=folder, observe=observe, **options)
 
 
-def as_scenario(given: Scenario | str) -> Scenario:
+def as_scenario(given: Scenario | str | os.PathLike[str]) -> Scenario:
     """By name or path, or itself. Raises ScenarioError."""
     if isinstance(given, Scenario):
         return given
-    if not isinstance(given, str):
-        raise ScenarioError("scenario", f"is one, or its name or path as text, not {given!r}")
-    return resources.find_scenario(given)
+    if not isinstance(given, str | os.PathLike):
+        raise ScenarioError("scenario", f"is one, or its name or path, not {given!r}")
+    return resources.find_scenario(os.fspath(given))

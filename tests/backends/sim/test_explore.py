@@ -169,7 +169,7 @@ def test_every_variation_is_a_scenario(name: str) -> None:
         ),
         ({"jobs": -1}, "jobs: is 1 or more, not -1"),
         ({"jobs": 0}, "jobs: is 1 or more, not 0"),
-        ({"scenario": None}, "scenario: is one, or its name or path as text, not None"),
+        ({"scenario": None}, "scenario: is one, or its name or path, not None"),
     ],
 )
 def test_what_cannot_be_explored_is_refused(given: dict[str, Any], says: str) -> None:

@@ -17,7 +17,7 @@ from quicpipe_lab.model.event import PEER_EVENTS, name_of
 from quicpipe_lab.protocol.direct_states import State
 from quicpipe_lab.protocol.endpoint import Endpoint
 from quicpipe_lab.protocol.events import EndpointEvent, StreamData
-from quicpipe_lab.resources import find_scenario
+from quicpipe_lab.resources import find_scenario, folder
 
 ELSEWHERE = [sys.executable, str(Path(__file__).parent / "elsewhere.py")]
 
@@ -174,13 +174,19 @@ def test_what_is_no_time_is_refused() -> None:
 
 def test_what_is_neither_a_scenario_nor_a_condition_nor_a_version_is_refused() -> None:
     nothing: Any = None
-    with pytest.raises(ScenarioError, match="is one, or its name or path as text, not None"):
+    with pytest.raises(ScenarioError, match="is one, or its name or path, not None"):
         simulate(nothing)
     simulation = simulate("nat-to-nat")
     with pytest.raises(LocalProtocolError, match="None is neither an event's name nor a cond"):
         simulation.run_until(nothing)
     with pytest.raises(LocalProtocolError, match="an IP version is 4 or 6, not 5"):
         simulation.table("nat-a", 5)
+
+
+def test_a_scenario_may_be_a_path() -> None:
+    by_path = simulate(folder("netns") / "scenarios" / "public-to-nat.toml")
+    assert by_path.scenario == find_scenario("public-to-nat")
+    assert simulate(Path("public-to-nat")).scenario == by_path.scenario
 
 
 def test_without_what_only_linux_has() -> None:
