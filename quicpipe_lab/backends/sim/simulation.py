@@ -173,12 +173,14 @@ class Simulation:
         """What a NAT or firewall remembers now. Raises LocalProtocolError where there is none."""
         return self.network.router(router).table(self.now, version)
 
-    def tables(self, router: str, times_s: Iterable[float]) -> Iterator[tuple[float, Table]]:
+    def tables(
+        self, router: str, times_s: Iterable[float], version: int = 4
+    ) -> Iterator[tuple[float, Table]]:
         """The same at each of these times, in order, of a run of its own."""
         with Simulation(self.scenario) as other:
             for time_s in sorted(times_s):
                 other.run_to(time_s)
-                yield time_s, other.table(router)
+                yield time_s, other.table(router, version)
 
     # Parts
 

@@ -128,6 +128,16 @@ def test_tables_over_time_are_data() -> None:
     assert mapping.born_s == 0.0 < mapping.refreshed_s < mapping.expires_s
 
 
+def test_tables_over_time_are_of_either_version() -> None:
+    simulation = simulate("ipv6-to-ipv6")
+    (router, *_) = simulation.scenario.topology.nats_above("alice")
+    ((_, ipv6),) = simulation.tables(router.name, [0.5], 6)
+    ((_, ipv4),) = simulation.tables(router.name, [0.5])
+    simulation.run_to(0.5)
+    assert ipv6 == simulation.table(router.name, 6)
+    assert ipv6 != ipv4 == simulation.table(router.name)
+
+
 def test_two_at_a_time_do_not_disturb_each_other() -> None:
     one, other = simulate("nat-to-nat"), simulate("nat-to-nat")
     while one.step() and other.step():
