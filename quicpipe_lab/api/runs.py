@@ -56,7 +56,8 @@ def simulate(
     run_dir: str | os.PathLike[str] | None = None,
 ) -> Simulation:
     """A scenario, also by its name or path, in virtual time and under your control: on by a step,
-    to an event, back in time. ``run_dir`` exists, where it is given."""
+    to an event, back in time. ``run_dir`` exists, where it is given, and is the simulation's alone
+    until that is over or closed."""
     return Simulation(
         as_scenario(scenario), run_dir=None if run_dir is None else run_folder(run_dir)
     )

@@ -13,7 +13,7 @@ from quicpipe_lab.errors import ScenarioError
 
 @contextmanager
 def sole_use(directory: Path) -> Iterator[None]:
-    """Within the block no other run has it. Raises ScenarioError where one has.
+    """Within the block no other run has it. Raises ScenarioError where one has, or it is none.
 
     Where there are no such locks (Windows, some network file systems) nobody is kept out.
     """
@@ -22,7 +22,10 @@ def sole_use(directory: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    folder = os.open(directory, os.O_RDONLY)
+    try:
+        folder = os.open(directory, os.O_RDONLY)
+    except OSError as error:
+        raise ScenarioError("run_dir", f"cannot open {directory}: {error.strerror}") from None
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from quicpipe_lab import simulate
 from quicpipe_lab.backends.base import run
 from quicpipe_lab.errors import ScenarioError, UnsupportedBehaviorError
 from quicpipe_lab.model.event import Event
@@ -49,6 +50,35 @@ def test_a_run_that_is_given_up_leaves_its_folder_and_nothing_of_the_one_before(
     assert left == ["events.jsonl", "qlog", "scenario.json"]
     assert run(SCENARIO, backend="sim", run_dir=tmp_path).ok
     assert set(tmp_path.rglob("*")) == files
+
+
+def test_a_simulation_has_its_folder_alone_until_it_is_over(tmp_path: Path) -> None:
+    refused = pytest.raises(ScenarioError, match="another run is at work in")
+    simulation = simulate(SCENARIO, run_dir=tmp_path)
+    simulation.run_until("connected")
+    with refused:
+        run(SCENARIO, backend="sim", run_dir=tmp_path)
+    with refused:
+        simulate(SCENARIO, run_dir=tmp_path)
+    simulation.rewind(0.01)
+    with refused:
+        run(SCENARIO, backend="sim", run_dir=tmp_path)
+    assert simulation.run().ok  # it is over, and still there
+    assert run(SCENARIO, backend="sim", run_dir=tmp_path).ok
+    simulation.rewind(0.01)
+    with refused:
+        simulate(SCENARIO, run_dir=tmp_path)
+    simulation.close()
+    assert run(SCENARIO, backend="sim", run_dir=tmp_path).ok
+
+
+def test_a_simulation_that_cannot_begin_keeps_nobody_out(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedBehaviorError) as refused:
+        simulate(REFUSED["xdp"], run_dir=tmp_path)
+    assert run(SCENARIO, backend="sim", run_dir=tmp_path).ok
+    assert refused.traceback  # with all that it holds
+    with pytest.raises(ScenarioError, match=r"run_dir: cannot open .*/nowhere: No such file"):
+        simulate(SCENARIO, run_dir=tmp_path / "nowhere")
 
 
 def test_what_is_in_a_folder_that_is_no_runs_stays(tmp_path: Path) -> None:

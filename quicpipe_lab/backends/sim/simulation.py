@@ -24,6 +24,7 @@ from quicpipe_lab.backends.script import Wait
 from quicpipe_lab.backends.sim.backend import SimBackend, SimRun
 from quicpipe_lab.backends.sim.network import Network
 from quicpipe_lab.backends.sim.table import Table
+from quicpipe_lab.backends.sole_use import sole_use
 from quicpipe_lab.errors import LocalProtocolError
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.result import RunResult
@@ -38,7 +39,8 @@ Machine = Dialer | Accepter | Relay
 
 
 class Simulation:
-    """It begins at 0 s, with nothing done yet. With a ``run_dir`` it leaves there what a run does.
+    """It begins at 0 s, with nothing done yet. With a ``run_dir`` it leaves there what a run does,
+    and is alone there until it is over or closed.
 
     Raises UnsupportedBehaviorError where the scenario asks for what there is not.
     """
@@ -50,6 +52,7 @@ class Simulation:
         self._run_dir = run_dir
         self._certify = certify
         self._stack = ExitStack()
+        self._alone = ExitStack()
         self._wait: Wait | None = None
         self._is_complete = False
         self._begin()
@@ -143,6 +146,7 @@ class Simulation:
         self._story.close()
         self._wait = None
         self._stack.close()
+        self._alone.close()
 
     # What there is to see
 
@@ -198,7 +202,16 @@ class Simulation:
             raise LocalProtocolError(f"no event{of} is called {name!r}{which}")
 
     def _begin(self) -> None:
+        try:
+            self._begin_alone()
+        except BaseException:
+            self._stack.close()
+            self._alone.close()
+            raise
+
+    def _begin_alone(self) -> None:
         if self._run_dir is not None:
+            self._alone.enter_context(sole_use(self._run_dir))
             leave_scenario(self.scenario, self._run_dir)
         self._run = SimRun(
             SimBackend(capture=self._run_dir is not None, qlog=self._run_dir is not None),
@@ -250,6 +263,9 @@ class Simulation:
             self._is_complete = True
             if self._run_dir is not None:
                 leave_result(self._run.result(), self._run_dir)
+        finally:
+            if self._wait is None:
+                self._alone.close()
 
 
 def _check_time(time_s: float) -> None:
