@@ -142,7 +142,15 @@ def _print_certificates(name: str, certificates: "Sequence[Certificate]") -> Non
     for line in differences:
         print(line)
     if not differences:
-        print(f"all {len(certificates)} as declared" if certificates[1:] else "as declared")
+        print(_all_well(len(certificates), sum(one.doubt() is not None for one in certificates)))
+
+
+def _all_well(count: int, unmeasured: int) -> str:
+    if unmeasured == count:
+        return f"none of {count} measured" if count > 1 else "not measured"
+    if unmeasured:
+        return f"{count - unmeasured} of {count} as declared; {unmeasured} not measured"
+    return f"all {count} as declared" if count > 1 else "as declared"
 
 
 def _title(certificate: "Certificate") -> str:

@@ -187,7 +187,8 @@ def certificate(one: Certificate) -> Bundle:
     ]
     seen = "no host is behind it" if one.host is None else f"seen from {one.host}"
     page = heading(one.name, seen) + table(rows, ("property", "declared", "measured", "verdict"))
-    return _bundle(page, one.difference() or f"{one.name}: as declared")
+    word = "as declared" if one.doubt() is None else "not measured"
+    return _bundle(page, one.difference() or f"{one.name}: {word}")
 
 
 def certificates(found: "Certificates") -> Bundle:

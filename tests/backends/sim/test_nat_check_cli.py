@@ -1,6 +1,7 @@
 """``nat-check --backend sim``: without privileges, and lifetimes of minutes at once."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,37 @@ def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "APDM" in said
     assert "as declared" in said
+
+
+NARROW = """
+host = [{ name = "alice" }, { name = "bob" }]
+nat = [{ name = "nat-a", preset = "home" }, { name = "nat-b", preset = "home" }]
+[[link]]
+between = ["core", "nat-a"]
+mtu_bytes = 68
+[[link]]
+between = ["core", "nat-b"]
+[[link]]
+between = ["nat-a", "alice"]
+[[link]]
+between = ["nat-b", "bob"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("topology", "says"),
+    [
+        (NARROW, "1 of 2 as declared; 1 not measured"),
+        (NARROW.replace('"nat-b"]', '"nat-b"]\nmtu_bytes = 68', 1), "none of 2 measured"),
+    ],
+)
+def test_what_was_not_measured_is_not_said_to_be_as_declared(
+    topology: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "narrow.toml"
+    file.write_text(topology)
+    assert main(["nat-check", str(file), "--backend", "sim"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == says
 
 
 @pytest.mark.parametrize(
