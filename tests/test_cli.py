@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from quicpipe_lab import cli
-from tests.folders import vanishing_folder
 from tests.small_disk import on_a_small_disk
 
 
@@ -185,16 +184,15 @@ def test_whoever_stops_reading_does_not_change_the_outcome(
     ids=["ascii", "C"],
 )
 def test_what_the_terminal_cannot_show_changes_no_outcome(
-    locale: dict[str, str], shown: bytes
+    locale: dict[str, str], shown: bytes, tmp_path: Path
 ) -> None:
     """A folder's name and the sign of microseconds, in a locale of ASCII alone."""
     command = [sys.executable, "-m", "quicpipe_lab", "scenario", "public-to-nat"]
-    with vanishing_folder() as folder:  # pytest's has a name that leaves no room in the line
-        done = subprocess.run(
-            [*command, "--backend", "sim", "--run-dir", folder / "Läufe"],
-            env={**os.environ, "PYTHONIOENCODING": "", **locale},
-            capture_output=True,
-        )
+    done = subprocess.run(
+        [*command, "--backend", "sim", "--run-dir", tmp_path / "Läufe"],
+        env={**os.environ, "PYTHONIOENCODING": "", **locale},
+        capture_output=True,
+    )
     assert done.returncode == 0, done.stderr
     assert shown in done.stdout
     assert b"\\xb5s" in done.stdout

@@ -116,13 +116,7 @@ def run(
     chosen = _Auto(tell) if backend == AUTO else find_backend(backend)
     directory = (run_dir or Path("runs")).resolve()
     made = [one for one in (directory, *directory.parents) if not one.exists()]
-    has_begun = False
-
-    def watch(event: Event) -> None:
-        nonlocal has_begun
-        has_begun = True
-        observe(event)
-
+    watch = _Watch(observe)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if run_dir is None:
@@ -133,7 +127,7 @@ def run(
     try:
         return run_in(chosen, scenario, directory, watch, certify=certify, stop_fd=stop_fd)
     except (BackendUnavailableError, UnsupportedBehaviorError):
-        if not has_begun:
+        if not watch.has_begun:
             _unmake(made)
         raise
 
@@ -176,6 +170,18 @@ def leave_result(result: RunResult, directory: Path) -> None:
     (directory / _RESULT).write_text(result.dumps() + "\n", encoding="utf-8")
 
 
+class _Watch:
+    """An observer that knows whether a run has begun: then something has happened in it."""
+
+    def __init__(self, observe: Observer) -> None:
+        self.has_begun = False
+        self._observe = observe
+
+    def __call__(self, event: Event) -> None:
+        self.has_begun = True
+        self._observe(event)
+
+
 @dataclass(frozen=True)
 class _Auto:
     """See AUTO. Whether there can be a lab is found out by building it."""
@@ -195,18 +201,12 @@ class _Auto:
         if scenario.attack is not None and scenario.xdp is Xdp.OFF:
             simulator = _simulator(f"{scenario.attack}: {NO_STRANGER}", self.tell)
             return simulator.run(scenario, run_dir, observe, certify=certify)
-        has_begun = False
-
-        def watch(event: Event) -> None:
-            nonlocal has_begun
-            has_begun = True
-            observe(event)
-
+        watch = _Watch(observe)
         try:
             netns = find_backend("netns")
             return netns.run(scenario, run_dir, watch, certify=certify, stop_fd=stop_fd)
         except BackendUnavailableError as error:
-            if has_begun or scenario.xdp is not Xdp.OFF:  # which only netns can do
+            if watch.has_begun or scenario.xdp is not Xdp.OFF:  # which only netns can do
                 raise
             simulator = make_do(error, self.tell)
         return simulator.run(scenario, run_dir, observe, certify=certify)
@@ -214,13 +214,13 @@ class _Auto:
 
 def _unmake(folders: Sequence[Path]) -> None:
     """What was made for a run that never began, the innermost first, but what others use too."""
+    if not folders:
+        return
     with suppress(OSError, ScenarioError):
-        for place, folder in enumerate(folders):
-            if place == 0:
-                with sole_use(folder):
-                    shutil.rmtree(folder)
-            else:
-                folder.rmdir()
+        with sole_use(folders[0]):
+            shutil.rmtree(folders[0])
+        for parent in folders[1:]:
+            parent.rmdir()
 
 
 def _new_run_dir(parent: Path, scenario: str) -> Path:

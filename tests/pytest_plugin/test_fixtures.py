@@ -99,7 +99,7 @@ def test_what_tests_do_in_labs(pytester: pytest.Pytester) -> None:
             assert sorted(lab) == ["core", "eve", "relay"]
             echo = lab["eve"].run([*python, "print(input())"], input="word")
             assert (echo.stdout, lab["eve"].address) == ("word\\n", "198.18.0.6")
-            with lab["eve"].start([*python, "print(1); import time; time.sleep(99)"]) as program:
+            with lab["eve"].start([*python, "print(1); import signal; signal.pause()"]) as program:
                 assert program.wait_for("^1$").group() == "1"
                 with pytest.raises(QuicpipeLabError, match="on eve still runs after 0.01 s"):
                     program.wait(0.01)
