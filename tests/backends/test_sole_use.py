@@ -8,7 +8,7 @@ import pytest
 
 from quicpipe_lab import simulate
 from quicpipe_lab.backends.base import run
-from quicpipe_lab.errors import ScenarioError, UnsupportedBehaviorError
+from quicpipe_lab.errors import BackendUnavailableError, ScenarioError, UnsupportedBehaviorError
 from quicpipe_lab.model.event import Event
 from quicpipe_lab.model.nat import NatBehavior
 from quicpipe_lab.model.scenario import Attack, Hostility, Scenario, Xdp
@@ -121,6 +121,22 @@ def test_a_run_that_never_began_leaves_no_folder_of_its_own(
         with pytest.raises(UnsupportedBehaviorError):
             run(REFUSED[what], backend=backend, run_dir=run_dir)
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("backend", ["sim", pytest.param("auto", marks=pytest.mark.netns)])
+def test_a_run_that_had_begun_keeps_its_folder_and_is_not_begun_anew(
+    backend: str, tmp_path: Path
+) -> None:
+    names = []
+
+    def fail(event: Event) -> None:
+        names.append(event.name)
+        raise BackendUnavailableError("no more of it", "nothing helps")
+
+    with pytest.raises(BackendUnavailableError, match="no more of it"):
+        run(SCENARIO, backend=backend, run_dir=tmp_path / "run", observe=fail)
+    assert names.count("lab-up") == 1
+    assert (tmp_path / "run" / "events.jsonl").read_text()
 
 
 def test_others_and_what_is_in_them_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
