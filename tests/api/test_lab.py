@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 
 import quicpipe_lab
 from quicpipe_lab.api import Lab, ProgramResult
+from quicpipe_lab.backends.netns import lab as netns
 from quicpipe_lab.errors import LocalProtocolError, ProgramNotStartedError, QuicpipeLabError
 
 pytestmark = pytest.mark.netns
@@ -178,11 +179,27 @@ def test_mistakes() -> None:
     play(story())
 
 
-def test_loop_is_never_blocked() -> None:
+def test_loop_is_never_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a lab comes up, runs a program and goes down, the loop takes turns."""
+    seen = []
+
+    def awaiting_a_turn(name: str, loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
+        """The lab's own method, which begins when the loop has taken one."""
+        itself = getattr(netns.Lab, name)
+
+        def begin(*args: Any, **kwargs: Any) -> Any:
+            turn = threading.Event()
+            loop.call_soon_threadsafe(turn.set)
+            assert turn.wait(_DEADLINE_S / 2), f"the loop waits for {name}"
+            seen.append(name)
+            return itself(*args, **kwargs)
+
+        return begin
 
     async def story() -> None:
         loop = asyncio.get_running_loop()
+        for name in ("up", "spawn", "down"):
+            monkeypatch.setattr(netns.Lab, name, awaiting_a_turn(name, loop))
         turns_s = [loop.time()]
 
         def take_turn() -> None:
@@ -195,6 +212,7 @@ def test_loop_is_never_blocked() -> None:
         turns_s.append(loop.time())
         longest_s = max(after_s - before_s for before_s, after_s in pairwise(turns_s))
         assert longest_s < (turns_s[-1] - turns_s[0]) / 3
+        assert seen == ["up", "spawn", "down"]
 
     play(story())
     others = set(threading.enumerate()) - {threading.current_thread()}
